@@ -1,0 +1,93 @@
+"""The pipeline as a whole: what reruns, what a failure leaves behind, what the committed files must agree on."""
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mlsys import core, pipeline
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_committed_pipeline_is_the_one_that_the_card_makes():
+    assert (ROOT / "dvc.yaml").read_text() == pipeline.dvc_yaml(ROOT / "settings.ini")
+
+
+def test_every_stage_is_a_chapter_that_exists():
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    assert set(stages) == {"settings"} | {c.partition("_")[2] for c in pipeline.chapters()}
+    assert all(re.fullmatch(r"mlsys stage (settings|\d\d_\w+)", x["cmd"]) for x in stages.values())
+
+
+def test_the_sections_of_a_stage_are_the_ones_its_chapter_uses():
+    "A key that a chapter reads but its stage does not declare would change without a rerun."
+    for stage in pipeline.STAGES:
+        text = (ROOT / "nbs" / f"{stage.chapter}.ipynb").read_text()
+        used = set(re.findall(r"\bs\.(%s)\b" % "|".join(core.SECTIONS), text))
+        missing = used - set(stage.sections)
+        assert not missing or stage.chapter == "91_report", f"{stage.chapter} reads [{missing}]"
+
+
+def test_code_behind_finds_what_a_module_imports():
+    found = {p.name for p in pipeline.code_behind(Path(pipeline.__file__).parent / "training.py")}
+    assert {"training.py", "formats.py", "core.py"} <= found and "report.py" not in found
+
+
+def test_importing_the_package_is_quick_and_light():
+    code = "import sys, time; t = time.perf_counter(); import mlsys; print(time.perf_counter() - t); print(*sys.modules)"
+    seconds, modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()
+    assert not {"torch", "pandas", "pyarrow", "sklearn", "onnxruntime", "dvc"} & set(modules.split())
+    code = "import sys; import mlsys.cli; print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert not {"torch", "pandas", "pyarrow", "sklearn", "onnxruntime", "dvc"} & set(modules.split())
+
+
+def test_a_stage_that_fails_leaves_the_last_good_folder(table, small, monkeypatch):
+    card = small(table)
+    assert pipeline.run(card, ["formats"]) == ["formats"]
+    s = core.load_settings(card)
+    good = (core.build_folder(s) / "my" / "_dataset.json").read_bytes()
+    record = (core.build_folder(s) / "formats" / "metrics.json").read_bytes()
+
+    broken = card.parent / "chapters"  # the same chapter with a last cell that fails after everything was written
+    broken.mkdir()
+    text = pipeline.chapters()["02_formats"].read_text()
+    at = text.index('"## When not to use this')
+    cell = text.rindex('"cell_type": "markdown"', 0, at)
+    text = text[:cell] + text[cell:].replace('"cell_type": "markdown"', '"cell_type": "code", "execution_count": null, "outputs": []', 1)
+    (broken / "02_formats.ipynb").write_text(text)
+    monkeypatch.setattr(pipeline, "chapters", lambda: {"02_formats": broken / "02_formats.ipynb"})
+    with pytest.raises(pipeline.ChapterFailed, match="02_formats failed in cell .*failed/02_formats.ipynb"):
+        pipeline.stage("02_formats", card)
+    assert (core.build_folder(s) / "my" / "_dataset.json").read_bytes() == good
+    assert (core.build_folder(s) / "formats" / "metrics.json").read_bytes() == record
+    assert (core.build_folder(s) / "failed" / "02_formats.ipynb").exists() and not (core.build_folder(s) / ".next").exists()
+
+
+def test_killed_in_the_middle_the_next_run_heals(table, small):
+    card = small(table)
+    first = subprocess.Popen([Path(sys.executable).parent / "mlsys", "run", "formats", "--settings", card], start_new_session=True)
+    s = core.load_settings(card)
+    limit = time.monotonic() + 60
+    while not (core.build_folder(s) / ".next").exists() and time.monotonic() < limit:
+        time.sleep(0.05)
+    os.killpg(first.pid, 9)
+    first.wait()
+    assert not (core.build_folder(s) / "my").exists()
+    for _ in range(20):  # DVC's lock file is freed with the process that held it, the kernel ends a moment later
+        try:
+            assert pipeline.run(card, ["formats"]) == ["formats"]
+            break
+        except pipeline.ChapterFailed:
+            time.sleep(0.5)
+    assert (core.build_folder(s) / "my" / "_dataset.json").exists()
+
+
+def test_execute_refuses_parameters_that_a_chapter_does_not_have(tmp_path):
+    with core.refused("did you mean 'sample'"):
+        pipeline.execute("02_formats", tmp_path / "notebooks" / "x.ipynb", sampel=3)
