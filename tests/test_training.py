@@ -1,0 +1,401 @@
+"""Training: two preprocessings that agree on anything, bundles that cannot be tampered with, the same bits twice, any table."""
+
+import hashlib
+import json
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+import torch
+from hypothesis import HealthCheck, example, given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+from sklearn.datasets import load_breast_cancer
+from sklearn.metrics import precision_recall_curve
+
+from mlsys import core, formats, training
+from mlsys.core import BadInput
+from mlsys.training import NO_TIME, Rows, choose_threshold, encode, load_bundle, probabilities, run_onnx
+
+ROWS = 400
+
+
+def mixed_table(n=ROWS):
+    "Text with missing values, numbers with gaps, booleans, time, constants, many categories."
+    r = np.random.default_rng(3)
+    kind = r.choice(["red", "green", "blue", "ünïcødé ✈"], n)
+    size = np.where(r.random(n) < 0.1, np.nan, r.normal(50, 20, n))
+    y = r.random(n) < 1 / (1 + np.exp(-2.0 * (kind == "red") - np.nan_to_num(size - 50) / 20 + 1))
+    return pa.table({
+        "kind": pa.array([None if m else k for k, m in zip(kind, r.random(n) < 0.1)]),
+        "who": pa.array([f"person {i}" for i in r.integers(0, 300, n)]),
+        "size": pa.array(size, from_pandas=True),
+        "count": pa.array(r.integers(-5, 10**12, n), mask=r.random(n) < 0.05),
+        "flag": pa.array(r.random(n) < 0.4),
+        "same": pa.array(["x"] * n),
+        "zero": pa.array(np.where(r.random(n) < 0.99, 0.0, 3.0)),
+        "when": pa.array((np.datetime64("1969-11-01", "us") + (np.sort(r.random(n)) * 120 * 86_400e6).astype("timedelta64[us]"))),
+        "y": pa.array(np.where(y, "yes", "no")),
+    })
+
+
+def card(folder, table, **more):
+    path = folder / "mine.parquet"
+    pq.write_table(table, path)
+    return core.load_settings(folder / "none.ini", source=str(path), target="y", build=str(folder / "build"), threads=1, **more)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    "A bundle of the mixed table, the network behind it and the settings."
+    s = card(tmp_path_factory.mktemp("mixed"), mixed_table(), time="when")
+    data = formats.dataset(s)
+    fit_table, valid_table = training.split(training.labelled(data, s, data.train))
+    features = training.learn_features(fit_table, training.feature_columns(data, s), data.time)
+    net, _ = training.fit_network(training.rows(fit_table, features), training.rows(valid_table, features), features, s, training.Recipe(epochs=3))
+    model = training.export_model(training.export_core(net), features)
+    return net, features, training.session(model.SerializeToString(), 1)
+
+
+@pytest.fixture(scope="module")
+def bundle_of(tmp_path_factory):
+    s = card(tmp_path_factory.mktemp("bundle"), mixed_table(), time="when")
+    return s, training.bundle(s)
+
+
+texts = st.one_of(st.sampled_from(["", "red", "green", "blue", "ünïcødé ✈", "Red", "red ", "person 1"]), st.text(max_size=30))
+numbers = st.one_of(st.floats(width=32), st.sampled_from([math.nan, math.inf, -math.inf, 0.0, -0.0, 3.4e38, -3.4e38, 1e-45]))
+times = st.one_of(st.integers(-(2**63), 2**63 - 1), st.integers(-(2**33), 2**33), st.sampled_from([NO_TIME, NO_TIME + 1, 2**63 - 1, -1, 0]))
+
+
+@examples(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(texts, texts, numbers, numbers, numbers, numbers, times), min_size=1, max_size=20))
+@example([("", "\0", math.nan, math.inf, -math.inf, 1e30, NO_TIME), ("red", "𝒳", 0.0, 0.0, 1.0, 3.0, -1)])
+def test_numpy_and_onnx_agree_on_anything(made, drawn):
+    net, features, session = made
+    columns = iter(zip(*drawn))
+    by_kind = {"string": [], "number": [], "time": []}
+    for column, kind in zip(columns, ["string"] * 2 + ["number"] * 4 + ["time"]):
+        by_kind[kind].append(column)
+    as_array = {"string": lambda v: np.array(v, object), "number": lambda v: np.array(v, np.float32), "time": lambda v: np.array(v, np.int64)}
+    raw = {c: as_array[k](by_kind[k].pop()).reshape(-1, 1) for c, k in features.kinds.items()}
+    codes, floats = encode(raw, features)
+    assert (codes >= 0).all() and (codes < list(features.codes.values())).all() and np.isfinite(floats).all()
+    ours = probabilities(net, Rows(raw, codes, floats, np.zeros(len(codes))))
+    served = run_onnx(session, raw)
+    assert np.abs(ours - served).max() <= 1e-5
+    assert ((served >= 0) & (served <= 1)).all()
+
+
+def test_what_the_table_teaches(made):
+    _, features, _ = made
+    assert list(features.kinds) == ["kind", "who", "size", "count", "flag", "zero", "when"]  # the constant column is gone
+    assert len(features.strings["who"]) <= training.MAX_CODES and "" not in features.strings["kind"]
+    assert features.floats[-3:] == ["size is missing", "count is missing", "hour of day"]
+
+
+@examples(max_examples=100, deadline=None)
+@given(st.integers(-(10**10), 10**10))
+def test_time_codes_are_the_calendars(second):
+    from datetime import datetime, timedelta, timezone
+
+    when = datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=second)
+    codes, floats = encode({"t": np.array([[second]])}, training.Features({}, {}, "t"))
+    assert codes.tolist() == [[when.weekday() + 2]] and floats[0, 0] == pytest.approx((when.hour - 11.5) / 6)
+
+
+# --- threshold
+
+answers = st.lists(st.tuples(st.booleans(), st.integers(0, 12)), min_size=2, max_size=60).filter(lambda v: len({y for y, _ in v}) == 2)
+
+
+@examples(max_examples=300, deadline=None)
+@given(answers, st.sampled_from(["recall", "precision"]), st.floats(0.01, 0.99))
+def test_threshold_is_the_best_that_keeps_the_goal(drawn, goal, at_least):
+    y, p = np.array([a for a, _ in drawn], float), np.array([b / 12 for _, b in drawn], np.float32)
+    got = choose_threshold(y, p, goal, at_least)
+    precision, recall, thresholds = precision_recall_curve(y, p)
+    this, other = (recall[:-1], precision[:-1]) if goal == "recall" else (precision[:-1], recall[:-1])
+    said_yes = p >= got["threshold"]
+    assert got["recall"] == pytest.approx(y[said_yes].sum() / y.sum()) and got["precision"] == pytest.approx(y[said_yes].mean())
+    kept = this >= at_least
+    assert got["met"] == kept.any()
+    if kept.any():
+        assert got[goal] >= at_least and got["precision" if goal == "recall" else "recall"] == pytest.approx(other[kept].max())
+    else:
+        assert got[goal] == pytest.approx(this.max())
+    assert np.isclose(thresholds, got["threshold"]).any()
+
+
+def test_threshold_refuses():
+    for y, p in [([1, 1], [0.1, 0.2]), ([0, 1], [0.1, math.nan]), ([0, 1], [0.1])]:
+        with pytest.raises(BadInput, match="a threshold needs"):
+            choose_threshold(np.array(y), np.array(p), "recall", 0.5)
+
+
+# --- bundle
+
+
+@pytest.fixture
+def copied(bundle_of, tmp_path):
+    return Path(shutil.copytree(bundle_of[1].path, tmp_path / "bundle"))
+
+
+def resum(folder):
+    "A manifest that fits the files: what an attacker would write."
+    files = {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in folder.iterdir() if f.is_file() and f.name != "manifest.json"}
+    (folder / "manifest.json").write_text(json.dumps({"format": 1, "files": files}))
+
+
+def refused(folder, words):
+    with pytest.raises(BadInput, match=words):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize("name", sorted(training.REQUIRED))
+def test_a_changed_byte_or_a_lost_file_is_found(copied, name):
+    content = bytearray((copied / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (copied / name).write_bytes(content)
+    refused(copied, f"{name} was changed")
+    (copied / name).unlink()
+    refused(copied, f"{name} is missing")
+    resum(copied)
+    refused(copied, f"{name} is not in the manifest, which must list it")
+
+
+def test_files_that_do_not_belong(copied, tmp_path):
+    (copied / "weights.bin").write_bytes(b"\0")
+    refused(copied, "weights.bin is not in the manifest")
+    (copied / "weights.bin").unlink()
+    (copied / "sub").mkdir()
+    refused(copied, "sub is not in the manifest")
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "..", "a/b", "a\\b", "C:x", ".hidden", "", "a\0b"])
+def test_names_that_point_elsewhere(copied, name):
+    (copied.parent / "secret").write_text("secret")
+    manifest = json.loads((copied / "manifest.json").read_text())
+    manifest["files"][name] = hashlib.sha256(b"secret").hexdigest()
+    (copied / "manifest.json").write_text(json.dumps(manifest))
+    refused(copied, "not a plain file name")
+
+
+def test_a_link_is_not_followed(copied):
+    content = (copied / "core.onnx").read_bytes()
+    (copied.parent / "outside.onnx").write_bytes(content)
+    (copied / "core.onnx").unlink()
+    (copied / "core.onnx").symlink_to(copied.parent / "outside.onnx")
+    refused(copied, "core.onnx is not a regular file")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"files": 3}', '{"files": []}', "\xff"])
+def test_a_manifest_that_is_none(copied, text):
+    (copied / "manifest.json").write_bytes(text.encode("latin1"))
+    refused(copied, "manifest")
+
+
+def outside(tensor):
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    entry = tensor.external_data.add()
+    entry.key, entry.value = "location", "../../../etc/passwd"
+
+
+def in_initializer(model):
+    outside(model.graph.initializer[0])
+
+
+def in_attribute(model):
+    node = next(n for n in model.graph.node if n.op_type == "LabelEncoder")
+    node.attribute.append(onnx.helper.make_attribute("x", onnx.helper.make_tensor("t", 1, [1], [0.0])))
+    outside(node.attribute[-1].t)
+
+
+def in_inner_graph(model):
+    inner = onnx.helper.make_graph([], "inner", [], [], [onnx.helper.make_tensor("t", 1, [1], [0.0])])
+    outside(inner.initializer[0])
+    model.graph.node[0].attribute.append(onnx.helper.make_attribute("body", inner))
+
+
+def in_function(model):
+    node = onnx.helper.make_node("Constant", [], ["c"], value=onnx.helper.make_tensor("t", 1, [1], [0.0]))
+    outside(node.attribute[0].t)
+    model.functions.append(onnx.helper.make_function("f", "F", [], ["c"], [node], [onnx.helper.make_opsetid("", 20)]))
+
+
+@pytest.mark.parametrize("hide", [in_initializer, in_attribute, in_inner_graph, in_function])
+@pytest.mark.parametrize("name", ["model.onnx", "core.onnx"])
+def test_external_data_is_refused_even_with_the_right_sums(copied, hide, name):
+    model = onnx.load(copied / "model.onnx", load_external_data=False)
+    hide(model)
+    (copied / name).write_bytes(model.SerializeToString())
+    resum(copied)
+    refused(copied, f"{name}: it refers to external data files")
+
+
+def test_not_a_model(copied):
+    (copied / "model.onnx").write_bytes(b"MZ\x90 not a model")
+    resum(copied)
+    refused(copied, "model.onnx: not an ONNX model")
+
+
+def test_no_folder(tmp_path):
+    refused(tmp_path / "nothing", "no such bundle")
+    refused(tmp_path, "no readable manifest.json")
+
+
+def test_bundle_is_replaced_whole(copied, monkeypatch):
+    old = load_bundle(copied)
+
+    def full(*_): raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as m:
+        m.setattr(core.os, "replace", full)
+        with pytest.raises(BadInput, match="(?i)no space left"):
+            training.save_bundle(old.files | {"new.txt": b"x"}, copied)
+    assert load_bundle(copied).digest == old.digest and [f.name for f in copied.parent.iterdir()] == ["bundle"]
+    training.save_bundle(old.files | {"new.txt": b"x"}, copied)
+    assert load_bundle(copied).digest != old.digest and [f.name for f in copied.parent.iterdir()] == ["bundle"]
+
+
+def test_nothing_in_a_bundle_is_executable_or_of_this_machine(bundle_of):
+    s, b = bundle_of
+    assert {Path(n).suffix for n in b.files} <= {".onnx", ".json", ".md"}
+    for name, content in b.files.items():
+        assert str(s.home).encode() not in content and str(Path(training.__file__).parent).encode() not in content, name
+        assert b"\x80\x04" not in content[:2] and b"stack_trace" not in content
+    assert b.json("core.onnx".replace("core.onnx", "thresholds.json"))["goal"] == "recall"
+    assert "# Model card" in b.files["MODEL_CARD.md"].decode() and b.json("versions.json")["packages"]["torch"]
+
+
+# --- predict
+
+
+def test_bundle_reads_any_table_that_fits(bundle_of):
+    _, b = bundle_of
+    table = mixed_table().drop_columns(["y", "same"])
+    p = b.predict(table)
+    assert p.dtype == np.float32 and p.shape == (ROWS,)
+    other = table.select(table.column_names[::-1]).append_column("more", pa.array(range(ROWS)))
+    i = other.column_names.index("kind")
+    other = other.set_column(i, "kind", other["kind"].dictionary_encode())
+    i = other.column_names.index("when")
+    other = other.set_column(i, "when", pa.array(table["when"].to_numpy().astype("datetime64[s]").astype(np.int64)))
+    assert np.array_equal(b.predict(pa.concat_tables([other.slice(0, 100), other.slice(100)])), p)
+    assert np.allclose(np.concatenate([b.predict(table.slice(k, 37)) for k in range(0, ROWS, 37)]), p, atol=1e-6)
+    empty = pa.table({c: pa.nulls(3) for c in b.kinds})
+    assert np.isfinite(b.predict(empty)).all()
+
+
+def test_bundle_names_the_column_that_does_not_fit(bundle_of):
+    _, b = bundle_of
+    table = mixed_table()
+    with pytest.raises(BadInput, match="column 'size' is missing; did you mean 'sizes'"):
+        b.predict(table.rename_columns({"size": "sizes"}))
+    with pytest.raises(BadInput, match="column 'count': holds text where the model needs numbers"):
+        b.predict(table.set_column(3, "count", pa.array(["many"] * ROWS)))
+    with pytest.raises(BadInput, match="column 'when': .*is not a time"):
+        b.predict(table.set_column(7, "when", pa.array(["soon"] * ROWS)))
+
+
+# --- the whole of it
+
+
+def test_same_settings_same_bits(tmp_path, bundle_of):
+    _, first = bundle_of
+    torch.manual_seed(99)  # what happened before must not matter
+    torch.rand(3)
+    (tmp_path / "again").mkdir()
+    s = card(tmp_path / "again", mixed_table(), time="when")
+    again = training.bundle(s)
+    for name in ("model.onnx", "core.onnx", "thresholds.json", "metrics.json", "MODEL_CARD.md", "features.json"):
+        assert again.files[name] == first.files[name], name
+    other = card(tmp_path / "again", mixed_table(), time="when", seed=1, name="other")
+    assert training.bundle(other).files["core.onnx"] != first.files["core.onnx"]
+    assert torch.get_num_threads() >= 1 and not torch.are_deterministic_algorithms_enabled()
+
+
+def check_all(s):
+    "What must hold on any table."
+    b, predictions = training.bundle(s), training.predictions_of(s)
+    data = formats.dataset(s)
+    assert predictions.column_names == ["_row", data.key, "y", *training.MODELS, "role"]
+    frame = predictions.to_pandas()
+    assert set(frame.role) == {"valid", "test"} and not frame.isna().any().any() and not frame["_row"].duplicated().any()
+    assert set(frame.loc[frame.role == "test", data.key]) <= set(data.test) and set(frame.loc[frame.role == "valid", data.key]) <= set(data.train)
+    table = data.read()
+    at = {r: i for i, r in enumerate(table["_row"].to_pylist())}
+    served = b.predict(table)[[at[r] for r in frame["_row"]]]
+    assert np.allclose(served, frame["network"], atol=1e-6)
+    assert all(type(t) is float for t in [b.threshold])
+    return b, frame
+
+
+def test_breast_cancer_without_time(tmp_path):
+    x, y = load_breast_cancer(return_X_y=True, as_frame=True)
+    s = card(tmp_path, pa.Table.from_pandas(x.assign(y=y), preserve_index=False))
+    b, frame = check_all(s)
+    assert not b.features.time and b.features.codes == {"(none)": 1}
+    from sklearn.metrics import roc_auc_score
+
+    test = frame[frame.role == "test"]
+    assert roc_auc_score(test.y, test.network) > 0.97
+
+
+def numbers_only(t): return t.select(["size", "y"])
+def texts_only(t): return t.select(["kind", "who", "y"])
+def booleans_only(t): return t.select(["flag", "same", "y"])
+def hundred(t): return t.slice(0, 100)
+def odd_names(t): return t.rename_columns({"kind": "a/b c:é", "size": "core:codes", "count": "codes", "flag": "prepare:3"})
+def integers_as_answer(t): return t.set_column(t.column_names.index("y"), "y", pa.array((np.asarray(t["y"]) == "yes").astype(int)))
+
+
+@pytest.mark.parametrize("change", [numbers_only, texts_only, booleans_only, hundred, odd_names, integers_as_answer])
+def test_any_table(tmp_path, change):
+    table = change(mixed_table())
+    check_all(card(tmp_path, table, **({"time": "when"} if "when" in table.column_names and change is not hundred else {})))
+
+
+def test_what_cannot_be_learned_from(tmp_path):
+    def named(name):
+        (tmp_path / name).mkdir()
+        return tmp_path / name
+
+    with pytest.raises(BadInput, match="every column has the same value"):
+        training.bundle(card(named("a"), mixed_table().select(["same", "y"])))
+    with pytest.raises(BadInput, match="no feature is left"):
+        training.bundle(card(named("b"), mixed_table().select(["same", "y"]), exclude="same"))
+    with pytest.raises(BadInput, match="rename the column 'probability'"):
+        training.bundle(card(named("c"), mixed_table().rename_columns({"size": "probability"})))
+    with pytest.raises(BadInput, match="cells: 'colour' is not a feature"):
+        training.train(card(named("d"), mixed_table(), cells="kind, colour"))
+
+
+def test_leaks_and_quarantine_are_respected(tmp_path):
+    s = card(tmp_path, mixed_table(), time="when")
+    data = formats.dataset(s)
+    folder = core.out_folder(s, "testing")
+    before = training.labelled(data, s, data.train)
+    bad = before["_row"].to_pylist()[:25]
+    core.write_json(folder / "leaks.json", {"size": "gives the answer away"})
+    pq.write_table(pa.table({"_row": pa.array(bad, pa.int64()), "reasons": [["odd"]] * 25}), folder / "quarantine.parquet")
+    (folder / "suite.json").write_text('{"rules": []}')
+    after = training.labelled(data, s, data.train)
+    assert len(after) == len(before) - 25 and not set(bad) & set(after["_row"].to_pylist())
+    b = training.bundle(s)
+    assert "size" not in b.kinds and b.files["suite.json"] == b'{"rules": []}'
+
+
+def test_the_pipeline_does_not_train_behind_ones_back(tmp_path):
+    (tmp_path / "settings.ini").write_text("[data]\nsource = flights\ntarget = late\n")
+    s = core.load_settings(tmp_path / "settings.ini")
+    for ask in (training.bundle, training.predictions_of):
+        with pytest.raises(BadInput, match="run `mlsys run 06_training`"):
+            ask(s)
