@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['app', 'Card', 'AsJson', 'Names', 'say', 'draft_card', 'init', 'design', 'run', 'stage', 'test', 'score', 'main']
 
-# %% ../nbs/92_cli.ipynb #ac9eb48e
-import contextlib, json, os, sys
+# %% ../nbs/92_cli.ipynb #132bdd77
+import json, os, sys
 from pathlib import Path
 from typing import Annotated
 
@@ -72,14 +72,14 @@ def init(
     if refused: text += ["These columns give the answer away and are excluded:", *refused]
     say(dict(card=path, exclude=s.data.exclude, leaks=why), "\n".join(text), as_json)
 
-# %% ../nbs/92_cli.ipynb #ac2ed286
+# %% ../nbs/92_cli.ipynb #a392ea62
 @app.command()
 def design(card: Card = "settings.ini", as_json: AsJson = False):
     "Show the card, what follows from it and what contradicts what; exit code 1 if it contradicts itself."
     from mlsys import design as chapter
     s = core.load_settings(card)
     told, tables = chapter.summary(s), (chapter.card(s), chapter.follows(s))
-    text = [*(x.reset_index().to_string(index=False) + "\n" for x in tables), *map(str, chapter.findings(s)), told["verdict"]]
+    text = [*(x.to_string(index=False) + "\n" for x in tables), *map(str, chapter.findings(s)), told["verdict"]]
     say(told, "\n".join(text), as_json)
     raise typer.Exit(int(not told["coherent"]))
 

@@ -18,8 +18,8 @@ __all__ = ['HEADINGS', 'MONTH', 'WORKDAY', 'DEVICES', 'CORAL_MB', 'ENOUGH', 'RUL
            'Box', 'span', 'learning_boxes', 'unsure_box', 'serving_boxes', 'watching_boxes', 'heights', 'draw_lane',
            'draw_box', 'draw_arrow', 'along', 'draw_serving', 'draw_watching', 'lanes', 'picture', 'words', 'summary']
 
-# %% ../nbs/01_design.ipynb #11c65615
-import functools, inspect, math, re, textwrap, time
+# %% ../nbs/01_design.ipynb #c2e1507f
+import functools, math, textwrap, time
 from dataclasses import asdict, dataclass
 
 # %% ../nbs/01_design.ipynb #aba9e8f2
@@ -171,11 +171,7 @@ def _learning(s):
         yield "label_delay_days", "an alarm about quality can be trusted from", f"day {num(trusted_day(s))}", "monitoring"
     yield "labels", "an alarm about the inputs needs no labels", "same day" if s.location.network else "next visit", "monitoring"
 
-# %% ../nbs/01_design.ipynb #5cbefd21
-def people_needed(s: Settings) -> float:
-    "People that work through the rows the model is unsure of."
-    return s.inference.rows_per_day * s.metrics.low_share * s.metrics.human_seconds / WORKDAY
-
+# %% ../nbs/01_design.ipynb #9f9fa5fa
 def _metrics(s):
     m = s.metrics
     other, models = "precision" if m.goal == "recall" else "recall", 1 + (m.objective == "combined models")

@@ -8,10 +8,9 @@ __all__ = ['NULLS', 'FLIGHTS_SQL', 'BUNDLED', 'BUNDLED_CARDS', 'READERS', 'MIN_R
            'fold_labels', 'add_period', 'plain_types', 'usable', 'source_path', 'prepared', 'ingest', 'Dataset',
            'scanner', 'label_values', 'read', 'batches', 'labels', 'dataset', 'CountingFile', 'read_counted']
 
-# %% ../nbs/02_formats.ipynb #4fac5ba2
-import io, itertools, math, os, zipfile
+# %% ../nbs/02_formats.ipynb #c2941d6f
+import io, zipfile
 from dataclasses import dataclass, field
-from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 

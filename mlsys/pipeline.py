@@ -6,14 +6,14 @@
 __all__ = ['STAGES', 'PARTS', 'HEADER', 'Stage', 'chapters', 'find_chapter', 'ChapterFailed', 'execute', 'stage', 'code_behind',
            'dvc_yaml', 'StageFailed', 'run']
 
-# %% ../nbs/90_pipeline.ipynb #7d963591
-import contextlib, os, re, shutil, sys, time
+# %% ../nbs/90_pipeline.ipynb #d845db0d
+import contextlib, os, re, sys, time
 from dataclasses import dataclass
 from pathlib import Path
 
-# %% ../nbs/90_pipeline.ipynb #d726bbe1
+# %% ../nbs/90_pipeline.ipynb #652eb3bb
 from . import core
-from .core import BadInput, Settings, nearest, shown
+from .core import BadInput, nearest, shown
 
 # %% ../nbs/90_pipeline.ipynb #b1ea4e44
 @dataclass(frozen=True)

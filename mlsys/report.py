@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['CSS', 'PAGE', 'shown_number', 'sections', 'page', 'write_report']
 
-# %% ../nbs/91_report.ipynb #cf119d07
-import base64, datetime, html, platform
+# %% ../nbs/91_report.ipynb #93051b88
+import base64, datetime, platform
 from pathlib import Path
 
 # %% ../nbs/91_report.ipynb #684bca17

@@ -8,15 +8,15 @@ __all__ = ['NO_TIME', 'READ', 'MAX_CODES', 'NOON', 'SIXTH', 'ONNX_TYPES', 'MODEL
            'rate_table', 'fit_rate', 'one_hot', 'fit_logistic', 'fit_boosting', 'Recipe', 'Network', 'deterministic',
            'probabilities', 'fit_network', 'unused', 'Graph', 'text_ops', 'time_ops', 'number_ops', 'prepare_graph',
            'Probability', 'export_core', 'export_model', 'session', 'run_onnx', 'served_by_onnx', 'precision_recall',
-           'choose_threshold', 'card_threshold', 'predict_all', 'auc_by_period', 'versions', 'model_card',
+           'choose_threshold', 'card_threshold', 'predict_all', 'auc_by_period', 'sha256', 'versions', 'model_card',
            'bundle_files', 'save_bundle', 'save', 'check_onnx', 'Bundle', 'load_bundle', 'fit_ladder', 'train',
            'bundle', 'predictions_of']
 
-# %% ../nbs/06_training.ipynb #ae814aad
+# %% ../nbs/06_training.ipynb #8abf7b33
 import contextlib, copy, hashlib, itertools, json, logging, math, os, platform, shutil, time, warnings
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 
 # %% ../nbs/06_training.ipynb #64e959d3
@@ -237,7 +237,7 @@ def fit_always_no(fit: Rows):
     rate = np.float32(fit.y.mean())
     return lambda rows: np.full(len(rows), rate)
 
-# %% ../nbs/06_training.ipynb #a8cc04e4
+# %% ../nbs/06_training.ipynb #6263e841
 def _binned(features, fit):
     "For each column, a function from rows to small integers: codes as they are, numbers by deciles."
     bins = {c: (lambda r, i=i: r.codes[:, i]) for i, c in enumerate(features.codes)}
@@ -249,6 +249,7 @@ def _binned(features, fit):
         bins[c] = lambda r, c=c, edges=edges: np.searchsorted(edges, r.raw[c][:, 0], side="right")
     return bins
 
+# %% ../nbs/06_training.ipynb #23fef827
 def rate_table(
     bins,            # functions from rows to small integers
     fit: Rows,
@@ -262,18 +263,17 @@ def rate_table(
     rate = ((yes + weight * prior) / (n + weight)).astype(np.float32)
     return lambda rows: rate[cell(rows)]
 
-# %% ../nbs/06_training.ipynb #96903d7a
+# %% ../nbs/06_training.ipynb #174c6c60
 def fit_rate(
     fit: Rows,
     valid: Rows,
     features: Features,
-    cells="",        # two columns, comma-separated; empty: the best pair on the validation rows
-):  # the model, and the names of the two columns
+    cells=(),        # names of columns; empty: the best pair on the validation rows
+):  # the model, and the names of the columns
     "A rate table over two columns."
-    bins = _binned(features, fit)
-    names = [c.strip() for c in cells.split(",")] if cells else []
+    bins, names = _binned(features, fit), list(cells)
     for c in names:
-        if c not in bins: raise BadInput(f"cells: '{c}' is not a feature{nearest(c, bins)}")
+        if c not in bins: raise BadInput(f"[metrics] cells: '{c}' is not a feature{nearest(c, bins)}")
     def loss(pair): return log_loss(valid.y, rate_table([bins[c] for c in pair], fit)(valid), labels=[0, 1])
     if not names:
         best = sorted(bins, key=lambda c: loss([c]))[:12]  # pairs of the twelve best single columns
@@ -360,14 +360,16 @@ def deterministic(
             torch.set_num_threads(threads)
             torch.use_deterministic_algorithms(before)
 
-# %% ../nbs/06_training.ipynb #877b740b
+# %% ../nbs/06_training.ipynb #df45cca9
 def probabilities(net, rows: Rows, batch=16_384) -> np.ndarray:  # float32 (rows,)
     "What the network says, in batches."
+    def part(x, i): return torch.from_numpy(x[i:i + batch])
     net.eval()
     with torch.no_grad():
-        return np.concatenate([torch.sigmoid(net(torch.from_numpy(rows.codes[i:i + batch]), torch.from_numpy(rows.floats[i:i + batch])))[:, 0].numpy()
-                               for i in range(0, len(rows), batch)] or [np.zeros(0, np.float32)])
+        parts = [torch.sigmoid(net(part(rows.codes, i), part(rows.floats, i)))[:, 0].numpy() for i in range(0, len(rows), batch)]
+    return np.concatenate(parts or [np.zeros(0, np.float32)])
 
+# %% ../nbs/06_training.ipynb #0fc10983
 def _epoch(net, mean, optimizer, codes, floats, y, recipe, step):
     "One pass over the rows in random order; `mean` follows `net`. Returns the training loss and the number of steps so far."
     net.train()
@@ -425,10 +427,11 @@ class Graph:
         self.constants.append(numpy_helper.from_array(np.array(value, dtype), f"{self.prefix}constant:{len(self.constants)}"))
         return self.constants[-1].name
 
-# %% ../nbs/06_training.ipynb #4c4b87b4
+# %% ../nbs/06_training.ipynb #d1b64270
 def text_ops(g: Graph, name, known):
     "A text column to its code."
-    return g.add("LabelEncoder", name, domain="ai.onnx.ml", keys_strings=["", *known], values_int64s=list(range(1, len(known) + 2)), default_int64=0)
+    return g.add("LabelEncoder", name, domain="ai.onnx.ml", keys_strings=["", *known], default_int64=0,
+                 values_int64s=list(range(1, len(known) + 2)))
 
 def time_ops(g: Graph, name):
     "Seconds since 1970 to the code of the weekday and the standardised hour."
@@ -441,6 +444,7 @@ def time_ops(g: Graph, name):
     return (g.add("Where", missing, g.const(1, np.int64), g.add("Add", weekday, g.const(2, np.int64))),
             g.add("Where", missing, g.const(0, np.float32), scaled))
 
+# %% ../nbs/06_training.ipynb #e0a16b30
 def number_ops(g: Graph, name, f):
     "A number to its standardised value, and to its flag where one is wanted."
     missing = g.add("IsNaN", name)
@@ -449,7 +453,7 @@ def number_ops(g: Graph, name, f):
     scaled = g.add("Mul", g.add("Sub", clipped, g.const(f["center"], np.float32)), g.const(f["scale"], np.float32))
     return scaled, g.add("Cast", missing, to=TensorProto.FLOAT) if f["flag"] else None
 
-# %% ../nbs/06_training.ipynb #7fcc9b64
+# %% ../nbs/06_training.ipynb #3ccbe167
 ONNX_TYPES = {"string": TensorProto.STRING, "number": TensorProto.FLOAT, "time": TensorProto.INT64}
 
 def prepare_graph(
@@ -468,10 +472,11 @@ def prepare_graph(
     outputs = [(g.add("Concat", *(codes or zeros(TensorProto.INT64)), axis=1), TensorProto.INT64, len(features.codes)),
                (g.add("Concat", *(floats or zeros(TensorProto.FLOAT)), axis=1), TensorProto.FLOAT, len(features.floats))]
     def info(name, kind, n): return helper.make_tensor_value_info(name, kind, ["rows", n])
-    graph = helper.make_graph(g.nodes, "prepare", [info(c, ONNX_TYPES[k], 1) for c, k in features.kinds.items()], [info(*o) for o in outputs], g.constants)
+    inputs = [info(c, ONNX_TYPES[k], 1) for c, k in features.kinds.items()]
+    graph = helper.make_graph(g.nodes, "prepare", inputs, [info(*o) for o in outputs], g.constants)
     return helper.make_model(graph, opset_imports=[*like.opset_import, helper.make_opsetid("ai.onnx.ml", 3)], ir_version=like.ir_version)
 
-# %% ../nbs/06_training.ipynb #4649fd9c
+# %% ../nbs/06_training.ipynb #a8359d66
 class Probability(nn.Module):
     "The network with its sigmoid, for export."
     def __init__(self, net):
@@ -479,18 +484,22 @@ class Probability(nn.Module):
         self.net = net
     def forward(self, codes, floats): return torch.sigmoid(self.net(codes, floats))
 
-def export_core(net: Network) -> onnx.ModelProto:  # inputs `codes` (rows, codes) and `floats` (rows, floats); output `probability` (rows, 1)
+# %% ../nbs/06_training.ipynb #9d35f517
+def export_core(
+    net: Network,
+) -> onnx.ModelProto:  # inputs `codes` and `floats` of shape (rows, ...); output `probability` (rows, 1)
     "The numeric core as ONNX, by torch's exporter."
     n_codes, n_floats = len(net.embeddings), net.layers[0].in_features - sum(e.embedding_dim for e in net.embeddings)
     example, free = (torch.zeros(2, n_codes, dtype=torch.int64), torch.zeros(2, n_floats)), {0: torch.export.Dim("rows")}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-        program = torch.onnx.export(Probability(net).eval(), example, dynamo=True, dynamic_shapes=(free, free), opset_version=20, verbose=False,
-                                    input_names=["codes", "floats"], output_names=["probability"])
+        program = torch.onnx.export(
+            Probability(net).eval(), example, dynamo=True, dynamic_shapes=(free, free), opset_version=20, verbose=False,
+            input_names=["codes", "floats"], output_names=["probability"])
     return _plain(program.model_proto)
 
-# %% ../nbs/06_training.ipynb #aa86731d
+# %% ../nbs/06_training.ipynb #3a3bb5b3
 def _plain(model):
     "Remove the exporter's notes about where it ran."
     graph = model.graph
@@ -500,6 +509,7 @@ def _plain(model):
     model.producer_name, model.producer_version = "mlsys", ""
     return model
 
+# %% ../nbs/06_training.ipynb #25286124
 def export_model(
     core_model: onnx.ModelProto,
     features: Features,
@@ -544,7 +554,7 @@ def served_by_onnx(
     running = session(model.SerializeToString(), threads)
     return lambda rows: run_onnx(running, rows.raw)
 
-# %% ../nbs/06_training.ipynb #dcc966fa
+# %% ../nbs/06_training.ipynb #458abb0d
 def precision_recall(y, p):
     "Thresholds in falling order, and precision and recall of `p >= threshold`."
     order = np.argsort(-p, kind="stable")
@@ -552,6 +562,7 @@ def precision_recall(y, p):
     last = np.flatnonzero(np.r_[p[1:] != p[:-1], True])  # equal probabilities are decided alike
     return p[last], hits[last] / (last + 1), hits[last] / hits[-1]
 
+# %% ../nbs/06_training.ipynb #4ac4f981
 def choose_threshold(
     y: np.ndarray,    # answers, 1 or 0
     p: np.ndarray,    # probabilities
@@ -573,7 +584,7 @@ def card_threshold(predict, valid: Rows, s: Settings) -> dict:  # as in threshol
     asked = dict(goal=s.metrics.goal, at_least=s.metrics.at_least, chosen_on="the latest rows of the training periods")
     return asked | choose_threshold(valid.y, predict(valid), s.metrics.goal, s.metrics.at_least)
 
-# %% ../nbs/06_training.ipynb #9c8562be
+# %% ../nbs/06_training.ipynb #c765bda8
 def predict_all(
     models: dict,         # name -> function from `Rows` to probabilities
     data: formats.Dataset,
@@ -584,14 +595,14 @@ def predict_all(
     "Predictions of all models for the validation rows and all test periods."
     def answers(table, role):
         ready = rows(table, features)
-        return pa.table({"_row": table["_row"], data.key: table[data.key], "y": table["y"], **{k: pa.array(m(ready), pa.float32()) for k, m in models.items()},
-                         "role": pa.array([role] * len(table), pa.string())})
+        said = {k: pa.array(predict(ready), pa.float32()) for k, predict in models.items()}
+        return pa.table({k: table[k] for k in ("_row", data.key, "y")} | said | {"role": pa.array([role] * len(table), pa.string())})
     parts = [answers(valid_table, "valid")]
     for period in core.track(data.test, "predicting"):
         parts.append(answers(labelled(data, s, [period]), "test"))
     return pa.concat_tables(parts)
 
-# %% ../nbs/06_training.ipynb #3454fc1c
+# %% ../nbs/06_training.ipynb #ce2f40ed
 MODELS = ("always_no", "rate", "logistic", "boosting", "network")
 
 def auc_by_period(
@@ -602,10 +613,10 @@ def auc_by_period(
     frame = predictions.to_pandas()
     frame, names = frame[frame.role == "test"], [m for m in MODELS if m in frame]
     groups = [(k, g) for k, g in frame.groupby(key) if g.y.nunique() == 2] or [("all", frame)]
-    table = pd.DataFrame([{m: roc_auc_score(g.y, g[m]) for m in names} for _, g in groups], index=pd.Index([k for k, _ in groups], name=key))
+    table = pd.DataFrame({m: [roc_auc_score(g.y, g[m]) for _, g in groups] for m in names}, index=[k for k, _ in groups])
     return pd.concat([table, table.mean().to_frame("mean").T]).rename_axis(key)
 
-# %% ../nbs/06_training.ipynb #21f9f763
+# %% ../nbs/06_training.ipynb #1c317668
 def _git_commit(home):
     "Commit of the repository around the card, read without git; empty where there is none."
     git = next((d / ".git" for d in (home, *home.absolute().parents) if (d / ".git" / "HEAD").is_file()), None)
@@ -615,50 +626,56 @@ def _git_commit(home):
     if (git / head).is_file(): return (git / head).read_text().strip()
     return next((line.split()[0] for line in packed if line.endswith(" " + head)), head if "/" not in head else "")
 
+# %% ../nbs/06_training.ipynb #ac7fd402
+def sha256(content: bytes) -> str:
+    "The SHA-256 sum, in hexadecimal."
+    return hashlib.sha256(content).hexdigest()
+
 def versions(data: formats.Dataset, s: Settings) -> dict:
     "What the bundle was made with: Python, packages, commit, data."
-    def of(name):
-        try: return version(name)
-        except PackageNotFoundError: return ""
     names = ("mlsys", "numpy", "pandas", "pyarrow", "scikit-learn", "torch", "onnx", "onnxruntime")
-    return dict(python=platform.python_version(), packages={n: of(n) for n in names}, commit=_git_commit(s.home),
-                data=dict(name=data.name, rows=data.rows, manifest_sha256=hashlib.sha256((data.folder / formats.MANIFEST).read_bytes()).hexdigest()))
+    return dict(python=platform.python_version(), packages={n: version(n) for n in names}, commit=_git_commit(s.home),
+                data=dict(name=data.name, rows=data.rows, manifest_sha256=sha256((data.folder / formats.MANIFEST).read_bytes())))
 
-# %% ../nbs/06_training.ipynb #667e519f
+# %% ../nbs/06_training.ipynb #23a6c2b7
 def _markdown_table(frame):
     "A frame as a Markdown table with three decimals."
-    lines = [[frame.index.name or "", *frame.columns], ["---"] * (len(frame.columns) + 1), *([str(i), *(f"{v:.3f}" for v in row)] for i, row in zip(frame.index, frame.to_numpy()))]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    rows = [[frame.index.name, *frame.columns], ["---"] * (len(frame.columns) + 1)]
+    rows += [[str(i), *(f"{v:.3f}" for v in row)] for i, row in zip(frame.index, frame.to_numpy())]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
+# %% ../nbs/06_training.ipynb #06ad6701
 CARD = """# Model card: {name}
 
-**Intended use.** Probability that `{target}` is `{positive}`, from {n} columns that are known when the prediction is made. {mode} inference in the {place}. Not meant for
-data of another origin, nor for decisions about persons without an analysis of fairness.
+**Intended use.** Probability that `{target}` is `{positive}`, from {n} columns that are known when the prediction is made.
+{mode} inference in the {place}. Not meant for data of another origin, nor for decisions about persons without an analysis of fairness.
 
-**Data.** `{source}`, {rows:,} rows. Learned from {key} {first} to {last}: {fit:,} rows to fit, {valid:,} later rows for early stopping and the threshold. Tested on {tests}.
-Not used as features: {exclude}. Rows without a label or set aside by the data tests are in neither.
+**Data.** `{source}`, {rows:,} rows. Learned from {key} {first} to {last}: {fit:,} rows to fit, {valid:,} later rows for early stopping
+and the threshold. Tested on {key} {tests}. Not used as features: {exclude}.
+Rows without a label or set aside by the data tests are in neither.
 
 **Model.** Embeddings and a network of two hidden layers, with the preprocessing inside of the ONNX graph (`model.onnx`); seed {seed}.
 
-**Measured.** Area under the ROC curve in periods that came after everything the models learned from{best}:
+**Measured.** Area under the ROC curve on rows that none of the models learned from. Best on average: {best}; served here: network.
 
 {table}
 
-**Threshold.** `probability >= {threshold:.4f}`, chosen for {goal} >= {at_least} on {chosen_on}: precision {precision:.3f}, recall {recall:.3f} there{unmet}.
+**Threshold.** `probability >= {threshold:.4f}`, chosen for {goal} of at least {at_least} on {chosen_on}:
+precision {precision:.3f}, recall {recall:.3f} there; the goal is {kept}.
 
-**Limits.** Texts that were not seen in training count as unknown, numbers beyond the range seen are clipped. The model does not know what changed after {last}; watch its inputs and, when
-labels arrive, its quality.
+**Limits.** Texts that were not seen in training count as unknown; numbers beyond the range seen are clipped. The model does not know
+what changed after {key} {last}; watch its inputs and, when labels arrive, its quality.
 """
 
-# %% ../nbs/06_training.ipynb #c58e0dd6
+# %% ../nbs/06_training.ipynb #97191826
 def model_card(data, s, features, aucs, threshold, n_fit, n_valid) -> str:
     "The model card of this run, in Markdown."
-    best = aucs.loc["mean"].idxmax()
-    return CARD.format(name=data.name, target=data.target, positive=data.positive, n=len(features.kinds), mode=s.inference.mode.capitalize(), place=s.location.place,
-                       source=Path(data.source).name, rows=data.rows, key=data.key, first=data.train[0], last=data.train[-1], fit=n_fit, valid=n_valid,
-                       tests=f"{data.test[0]} to {data.test[-1]}", exclude=", ".join(f"`{c}`" for c in [*data.exclude, data.entity] if c) or "none",
-                       seed=s.run.seed, best="" if best == "network" else f" (on average the {best} model is better than the network served here)",
-                       table=_markdown_table(aucs), unmet="" if threshold["met"] else " (the goal could not be met)", **{k: v for k, v in threshold.items() if k != "met"})
+    unused = [f"`{c}`" for c in [*data.columns] if c not in features.kinds and c != data.target]
+    return CARD.format(
+        name=data.name, target=data.target, positive=data.positive, n=len(features.kinds), mode=s.inference.mode.capitalize(),
+        place=s.location.place, source=Path(data.source).name, rows=data.rows, key=data.key, first=data.train[0], last=data.train[-1],
+        fit=n_fit, valid=n_valid, tests=f"{data.test[0]} to {data.test[-1]}", exclude=", ".join(unused) or "none", seed=s.run.seed,
+        best=aucs.loc["mean"].idxmax(), table=_markdown_table(aucs), kept="kept" if threshold["met"] else "not reached", **threshold)
 
 # %% ../nbs/06_training.ipynb #5af900c0
 def bundle_files(model, core_model, features, threshold, aucs, data, s, n_fit, n_valid) -> dict[str, bytes]:
@@ -673,7 +690,7 @@ def bundle_files(model, core_model, features, threshold, aucs, data, s, n_fit, n
              "MODEL_CARD.md": model_card(data, s, features, aucs, threshold, n_fit, n_valid).encode()}
     return files | ({"suite.json": suite.read_bytes()} if suite.exists() else {})
 
-# %% ../nbs/06_training.ipynb #040610c7
+# %% ../nbs/06_training.ipynb #dfa29c34
 def save_bundle(
     files: dict[str, bytes],
     path: Path,  # the bundle's folder; an older bundle there is replaced
@@ -685,7 +702,7 @@ def save_bundle(
         new.mkdir(parents=True)
         for name, content in files.items():
             with core.atomic(new / name) as tmp: tmp.write_bytes(content)
-        core.write_json(new / "manifest.json", {"format": 1, "files": {n: hashlib.sha256(c).hexdigest() for n, c in sorted(files.items())}})
+        core.write_json(new / "manifest.json", {"format": 1, "files": {n: sha256(c) for n, c in sorted(files.items())}})
         if path.exists(): path.rename(old)
         new.rename(path)
     finally:
@@ -704,27 +721,34 @@ def save(
     save_bundle(files, out / "bundle")
     return out
 
-# %% ../nbs/06_training.ipynb #cc3bb258
+# %% ../nbs/06_training.ipynb #b9343263
 REQUIRED = {"model.onnx", "core.onnx", "features.json", "card.json", "thresholds.json", "metrics.json", "versions.json", "MODEL_CARD.md"}
 
-def _read_files(path):
-    "Files of a bundle whose sums are right."
-    here = f"{shown(path)}: not a valid bundle:"
-    try: sums = core.read_json(path / "manifest.json")["files"]
-    except (OSError, ValueError, KeyError, TypeError): raise BadInput(f"{here} no readable manifest.json; `mlsys run 06_training` makes a bundle") from None
-    if not isinstance(sums, dict): raise BadInput(f"{here} manifest.json lists no files")
+# %% ../nbs/06_training.ipynb #af6d9a70
+def _sums(path):
+    "The manifest of a bundle: plain file names and their sums."
+    try: sums = dict(core.read_json(path / "manifest.json")["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise BadInput(f"{shown(path)}: no readable manifest.json; `mlsys run 06_training` makes a bundle") from None
     for name in sums:
-        if name in ("", ".", "..") or set(name) & set("/\\:\0") or name.startswith("."): raise BadInput(f"{here} the manifest names '{name}', which is not a plain file name")
-    if lost := REQUIRED - set(sums): raise BadInput(f"{here} the manifest does not list {min(lost)}")
-    present = {f.name for f in path.iterdir()} - {"manifest.json"}
-    if lost := set(sums) - present: raise BadInput(f"{here} {min(lost)} is missing")
-    if more := present - set(sums): raise BadInput(f"{here} {min(more)} is not in the manifest")
-    if links := [n for n in sums if (path / n).is_symlink() or not (path / n).is_file()]: raise BadInput(f"{here} {min(links)} is not a regular file")
+        if not name or name.startswith(".") or set(name) & set("/\\:\0"):
+            raise BadInput(f"{shown(path)}: the manifest names {name!r}, which is not a plain file name; do not use this bundle")
+    return sums
+
+# %% ../nbs/06_training.ipynb #751199ad
+def _read_files(path):
+    "The files of a bundle, all that the manifest lists and no other, each with the right sum."
+    sums, present = _sums(path), {f.name for f in path.iterdir()} - {"manifest.json"}
+    for names, why in [(REQUIRED - set(sums), "is not in the manifest, which must list it"), (set(sums) - present, "is missing"),
+                       (present - set(sums), "is not in the manifest"),
+                       ({n for n in sums if (path / n).is_symlink() or not (path / n).is_file()}, "is not a regular file")]:
+        if names: raise BadInput(f"{shown(path)}: {min(names)} {why}; copy the bundle again from where it was made")
     files = {n: (path / n).read_bytes() for n in sums}
-    if changed := [n for n, c in files.items() if hashlib.sha256(c).hexdigest() != sums[n]]: raise BadInput(f"{here} {min(changed)} was changed after it was made")
+    changed = [n for n, content in files.items() if sha256(content) != sums[n]]
+    if changed: raise BadInput(f"{shown(path)}: {min(changed)} was changed after the bundle was made; copy it again")
     return files
 
-# %% ../nbs/06_training.ipynb #f3ba82a3
+# %% ../nbs/06_training.ipynb #9991baac
 def _tensors(graph):
     "All constant tensors of a graph, those in attributes and inner graphs too."
     yield from graph.initializer
@@ -733,6 +757,7 @@ def _tensors(graph):
         yield from (attribute.t, *attribute.tensors, attribute.sparse_tensor.values, attribute.sparse_tensor.indices)
         for inner in (attribute.g, *attribute.graphs): yield from _tensors(inner)
 
+# %% ../nbs/06_training.ipynb #0005bb5a
 def check_onnx(
     content: bytes,
     where: str,  # words for the error
@@ -745,7 +770,7 @@ def check_onnx(
         raise BadInput(f"{where}: it refers to external data files; only models in a single file are accepted")
     return model
 
-# %% ../nbs/06_training.ipynb #43a42e8e
+# %% ../nbs/06_training.ipynb #9411f309
 @dataclass(frozen=True)
 class Bundle:
     "A verified bundle: raw columns in, probabilities out."
@@ -757,19 +782,17 @@ class Bundle:
     @property
     def threshold(self) -> float: return self.json("thresholds.json")["threshold"]
     @cached_property
-    def digest(self) -> str: return hashlib.sha256(b"".join(hashlib.sha256(n.encode()).digest() + hashlib.sha256(c).digest() for n, c in sorted(self.files.items()))).hexdigest()
+    def features(self) -> Features: return Features(**self.json("features.json"))
+    @cached_property
+    def digest(self) -> str: return sha256("".join(f"{n}\0{sha256(c)}\n" for n, c in sorted(self.files.items())).encode())
     @cached_property
     def session(self): return session(self.files["model.onnx"], self.threads)
     @cached_property
     def kinds(self):  # column -> "string", "number" or "time", as the graph itself says
-        names = {"tensor(string)": "string", "tensor(float)": "number", "tensor(int64)": "time"}
-        return {i.name: names[i.type] for i in self.session.get_inputs()}
-    @cached_property
-    def features(self): return Features(**self.json("features.json"))
+        kinds = {"tensor(string)": "string", "tensor(float)": "number", "tensor(int64)": "time"}
+        return {i.name: kinds[i.type] for i in self.session.get_inputs()}
 
-    def predict(self, table: pa.Table) -> np.ndarray:  # float32 (rows,)
-        "Probabilities of a table that holds the raw columns."
-        return run_onnx(self.session, raw_inputs(table, self.kinds))
+    def predict(self, table: pa.Table) -> np.ndarray: return run_onnx(self.session, raw_inputs(table, self.kinds))  # float32 (rows,)
 
 # %% ../nbs/06_training.ipynb #14b2a716
 def load_bundle(
@@ -783,20 +806,28 @@ def load_bundle(
     for name in ("model.onnx", "core.onnx"): check_onnx(files[name], f"{shown(path)}: {name}")
     return Bundle(path, files, threads)
 
-# %% ../nbs/06_training.ipynb #c9f1ec48
-def fit_ladder(fit: Rows, valid: Rows, features: Features, s: Settings, cells="") -> tuple[dict, Network]:  # models by name; the network
-    "Fit every step of the ladder but the network's export."
-    net, _ = fit_network(fit, valid, features, s)
-    return dict(always_no=fit_always_no(fit), rate=fit_rate(fit, valid, features, cells)[0], logistic=fit_logistic(fit, valid, features, s.run.seed),
-                boosting=fit_boosting(fit, valid, features, s.run.seed)), net
+# %% ../nbs/06_training.ipynb #e9e871a3
+def fit_ladder(
+    fit: Rows,
+    valid: Rows,
+    features: Features,
+    s: Settings,
+) -> tuple[dict, Network]:  # the simpler models by name; the network
+    "Fit every step of the ladder."
+    models = dict(always_no=fit_always_no(fit), rate=fit_rate(fit, valid, features, s.metrics.cells)[0],
+                  logistic=fit_logistic(fit, valid, features, s.run.seed), boosting=fit_boosting(fit, valid, features, s.run.seed))
+    return models, fit_network(fit, valid, features, s)[0]
 
-def train(s: Settings, cells="") -> Path:  # folder with `bundle/` and `predictions.parquet`
+# %% ../nbs/06_training.ipynb #3f36a4c5
+def train(
+    s: Settings,
+) -> Path:  # the chapter's folder, with `bundle/` and `predictions.parquet`
     "All of this chapter: fit the ladder, export the network, choose the threshold, save."
     data = formats.dataset(s)
     fit_table, valid_table = split(labelled(data, s, data.train))
     features = learn_features(fit_table, feature_columns(data, s), data.time)
     fit, valid = rows(fit_table, features), rows(valid_table, features)
-    models, net = fit_ladder(fit, valid, features, s, cells)
+    models, net = fit_ladder(fit, valid, features, s)
     core_model = export_core(net)
     model = export_model(core_model, features)
     models["network"] = served_by_onnx(model, s.run.threads)

@@ -1,0 +1,564 @@
+"""Data testing: promises that hold on any table, faults in tables and files, leaks, and what a suite says."""
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.orc
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+
+from mlsys import core, formats, testing
+from mlsys.core import BadInput
+from mlsys.testing import PROMISE, Seen, Suite, Tally, learn
+
+quick = examples(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def people(n=3000, seed=0):
+    "Numbers with gaps, a range that drifts, words, booleans, times, an order, a clock and a key."
+    r = np.random.default_rng(seed)
+    hours = np.arange(n) * 0.7
+    low = r.normal(50, 10, n).round(2)
+    return pa.table({
+        "id": pa.array(np.arange(n) + 1000),
+        "kind": pa.array(r.choice(["red", "green", "bläu ✈"], n)),
+        "who": pa.array([f"person {i}" for i in r.integers(0, 10**9, n)]),
+        "low": low,
+        "high": low + r.exponential(10, n).round(2) * (r.random(n) > 0.1),
+        "gaps": pa.array(r.normal(0, 1, n), mask=r.random(n) < 0.2),
+        "count": pa.array(r.poisson(40, n)),
+        "flag": pa.array(r.random(n) < 0.3),
+        "zero_one": pa.array((r.random(n) < 0.3).astype(int)),
+        "hour": pa.array(((hours + 1) % 24).astype(int)),
+        "when": pa.array(np.datetime64("2020-01-01", "us") + (hours * 3600e6).astype("timedelta64[us]")),
+    })
+
+
+@pytest.fixture(scope="module")
+def table():
+    return people()
+
+
+@pytest.fixture(scope="module")
+def suite(table):
+    return learn(table)
+
+
+def request(table, row=0):
+    return table.slice(row, 1).to_pylist()[0]
+
+
+def broken(verdicts):
+    return {(h.column, h.rule) for h in verdicts.hits}
+
+
+# what is learned
+
+
+def test_the_suite_of_a_table(suite, table):
+    c = suite.columns
+    assert suite.unique == ["id"] and c["id"].max is None and c["id"].required and c["id"].whole
+    assert c["kind"].values == sorted(["red", "green", "bläu ✈"]) and c["who"].values is None
+    assert c["gaps"].missing == pytest.approx(0.2, abs=0.03) and not c["gaps"].required
+    assert c["zero_one"].values == [0, 1] and c["flag"].type == "boolean" and c["when"].max is None
+    assert {(r.rule, r.columns) for r in suite.relations} == {("at most", ("low", "high")), ("same hour", ("when", "hour"))}
+    assert not suite.check(table, Seen()).bad.any()
+
+
+def test_later_rows_of_the_same_kind_pass(suite):
+    later = people(5000, seed=1)
+    assert suite.check(later).share <= 0.01
+
+
+@pytest.mark.parametrize("change, rule", [
+    ({"low": None}, ("low", "required")), ({"low": float("nan")}, ("low", "required")), ({"kind": ""}, ("kind", "required")),
+    ({"low": "abc"}, ("low", "type")), ({"low": [1, 2]}, ("low", "type")), ({"flag": "perhaps"}, ("flag", "type")),
+    ({"flag": 7}, ("flag", "type")),
+    ({"when": "soon"}, ("when", "type")), ({"when": "1970-01-01T00:00:00"}, ("when", "min")),
+    ({"low": 1e9}, ("low", "max")), ({"low": float("inf")}, ("low", "max")),
+    ({"gaps": float("-inf")}, ("gaps", "min")), ({"low": -1}, ("low", "min")),
+    ({"count": 3.5}, ("count", "whole")), ({"kind": "rot"}, ("kind", "values")), ({"kind": "bläu"}, ("kind", "values")),
+    ({"zero_one": 2}, ("zero_one", "values")), ({"low": 60.0, "high": 50.0}, ("low", "at most")),
+])
+def test_each_rule_is_broken_by_one_value(suite, table, change, rule):
+    good = request(table)
+    assert not suite.check(good).bad.any()
+    verdicts = suite.check(good | change)
+    assert rule in broken(verdicts) and verdicts.bad.tolist() == [True]
+    assert any(r.startswith(f"{rule[0]} = ") for r in verdicts.reasons()[0].as_py())
+
+
+def test_a_shifted_clock(suite, table):
+    i = table.column_names.index("when")
+    later = table.set_column(i, "when", pa.compute.add(table["when"], pa.scalar(5 * 3_600_000_000, pa.duration("us"))))
+    verdicts = suite.check(later)
+    assert verdicts.bad.all() and broken(verdicts) == {("hour", "same hour")}
+    assert "when = 2020" in verdicts.reasons()[0][0].as_py()
+
+
+@pytest.mark.parametrize("value", ["12.5", 12, 12.5, np.float32(12.5), True, pa.scalar(12.5).as_py(), " 12.5 "])
+def test_a_number_in_any_dress(suite, table, value):
+    assert not suite.check(request(table) | {"low": value, "high": 99}).bad.any()
+
+
+@pytest.mark.parametrize("value", ["true", "No", 1, 0.0, False])
+def test_a_boolean_in_any_dress(suite, table, value):
+    assert not suite.check(request(table) | {"flag": value}).bad.any()
+
+
+def test_a_request_may_leave_out_what_may_be_missing(suite, table):
+    row = request(table)
+    assert not suite.check({k: v for k, v in row.items() if k != "gaps"}).bad.any()
+    verdicts = suite.check({k: v for k, v in row.items() if k != "low"})
+    assert broken(verdicts) == {("low", "required")} and verdicts.reasons()[0].as_py() == ["low = missing, expected a value"]
+
+
+def test_a_mixture_of_types_is_judged_row_by_row(suite, table):
+    frame = table.slice(0, 4).to_pandas()
+    frame["low"] = frame["low"].astype(object)
+    frame.loc[2, "low"] = "a lot"
+    assert suite.check(frame).bad.tolist() == [False, False, True, False]
+    assert suite.check(frame).reasons()[0].as_py() == ["low = 'a lot', expected a number"]
+
+
+def test_luck_is_no_law():
+    r = np.random.default_rng(0)
+    a = r.normal(0, 1, 5000)
+    luck = a + 0.01 + np.abs(r.normal(3, 1, 5000)).clip(0.0001)     # comes close, never touches
+    law = a + r.exponential(1, 5000) * (r.random(5000) > 0.05)      # equal in one row of twenty
+    apart = a + 5 + r.random(5000)                                  # keeps a distance, but never overlaps enough to mean much
+    far = 100 + r.normal(0, 1, 5000)                                # another scale
+    found = {x.columns for x in learn(pa.table(dict(a=a, luck=luck, law=law, far=far, apart=apart))).relations}
+    assert ("a", "law") in found and not {("a", "luck"), ("a", "far"), ("law", "far")} & found
+
+
+def test_a_counter_goes_on_and_a_placeholder_defines_nothing():
+    r = np.random.default_rng(0)
+    x = np.append(r.gamma(2, 10, 4999), 999_999)
+    r.shuffle(x)
+    s = learn(pa.table({"down": -np.arange(5000.0), "x": x}))
+    assert s.columns["down"].min is None and s.columns["x"].max < 1000
+    assert s.check(pa.table({"down": [-9e9], "x": [50.0]})).bad.tolist() == [False]
+
+
+def test_tolerance_widens(table):
+    widths = [(c := learn(table, t).columns["low"]).max - c.min for t in (0, 0.25, 1, 3)]
+    assert widths == sorted(widths)
+    with core.refused("tolerance = -1"):
+        learn(table, -1)
+    with core.refused("no rows"):
+        learn(table.slice(0, 0))
+
+
+# promises
+
+
+names = st.text("abcxyz é✈", min_size=1, max_size=4)
+cell = {
+    "float": st.one_of(st.none(), st.floats()), "int": st.one_of(st.none(), st.integers(-2**63, 2**63 - 1)),
+    "small": st.integers(-3, 3), "text": st.one_of(st.none(), st.text(max_size=3)), "word": st.sampled_from(["a", "b", ""]),
+    "bool": st.one_of(st.none(), st.booleans()), "when": st.one_of(st.none(), st.datetimes()),
+}
+types = dict(float=pa.float64(), int=pa.int64(), small=pa.int64(), text=pa.string(), word=pa.string(), bool=pa.bool_(),
+             when=pa.timestamp("us"))
+
+
+@st.composite
+def tables(draw, rows=(1, 40)):
+    n = draw(st.integers(*rows))
+    kinds = draw(st.dictionaries(names, st.sampled_from(sorted(cell)), min_size=1, max_size=4))
+    repeat = draw(st.sampled_from([1, 1, 60]))  # now and then many rows, so that trimming, words and relations come into play
+    made = {k: pa.array(draw(st.lists(cell[v], min_size=n, max_size=n)) * repeat, types[v], from_pandas=True) for k, v in kinds.items()}
+    return pa.table(made)
+
+
+@quick
+@given(tables(), st.sampled_from([0, 0.5, 1]))
+def test_a_suite_accepts_what_it_was_learned_from(table, tolerance):
+    s = learn(table, tolerance)
+    verdicts = s.check(table, Seen())
+    assert verdicts.share <= PROMISE, verdicts.frame()
+    assert not s.findings(Tally().add(verdicts))
+
+
+@quick
+@given(tables(), tables(), st.randoms())
+def test_order_batches_and_encoding_do_not_change_verdicts(reference, table, random):
+    s = learn(reference, 0)
+    if not set(s.columns) & set(table.column_names):
+        return
+    bad = s.check(table).bad
+    order = list(range(len(table)))
+    random.shuffle(order)
+    assert s.check(table.take(order)).bad.tolist() == bad[order].tolist()
+    pieces = [s.check(b).bad for b in table.to_batches(max_chunksize=7)]
+    assert np.concatenate(pieces).tolist() == bad.tolist()
+    coded = pa.table({c: table[c].dictionary_encode() if table[c].type == pa.string() else table[c] for c in table.column_names})
+    assert s.check(coded).bad.tolist() == bad.tolist() and s.check(coded).reasons().to_pylist() == s.check(table).reasons().to_pylist()
+    for i in range(min(3, len(table))):
+        assert s.check(table.slice(i, 1)).bad[0] == bad[i]
+
+
+@quick
+@given(tables(), tables())
+def test_json_keeps_verdicts_and_reasons_are_true(tmp_path_factory, reference, table):
+    s = learn(reference, 0)
+    path = tmp_path_factory.mktemp("suite") / "suite.json"
+    s.save(path)
+    again = Suite.load(path)
+    assert again == s
+    if not set(s.columns) & set(table.column_names):
+        return
+    verdicts = s.check(table)
+    assert again.check(table).reasons().to_pylist() == verdicts.reasons().to_pylist()
+    assert len(verdicts.reasons()) == verdicts.bad.sum()
+    for line in verdicts.frame().itertuples():
+        assert line.column in s.columns
+        value = table[line.column][line.row].as_py() if line.column in table.column_names else None
+        text = isinstance(value, str)
+        shown = f"'{value}'" if text else line.value
+        assert line.value == ("missing" if value is None else shown)
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and value == value:
+            assert float(line.value) == pytest.approx(value)
+
+
+@quick
+@given(st.lists(st.integers(0, 30), max_size=80), st.integers(1, 9))
+def test_seen_is_a_set(values, size):
+    seen, expected, found = Seen(), [], []
+    for i in range(0, len(values), size):
+        found += seen.again(np.array(values[i:i + size], np.uint64)).tolist()
+    for i, v in enumerate(values):
+        expected.append(v in values[:i])
+    # within a call, which copy of equal values counts as the second is fixed: the later one
+    assert found == expected
+
+
+# tables as a whole
+
+
+def test_duplicates_in_one_table_and_across_batches(suite, table):
+    twice = pa.concat_tables([table, table.slice(10, 5)])
+    assert np.flatnonzero(suite.check(twice, Seen()).bad).tolist() == list(range(len(table), len(table) + 5))
+    assert not suite.check(twice).bad.any()  # a row alone cannot be a duplicate
+    seen = Seen()
+    assert [int(suite.check(b, seen).bad.sum()) for b in (table, table.slice(10, 5))] == [0, 5]
+    assert suite.check(twice, Seen()).reasons()[0].as_py() == [f"id = {table['id'][10]}, expected no second one"]
+
+
+def test_duplicates_of_whole_rows():
+    r = np.random.default_rng(0)
+    t = pa.table({"x": r.normal(size=200), "w": r.choice(["a", "b"], 200)})
+    s = learn(t)
+    assert s.unique == ["x", "w"]
+    assert s.check(pa.concat_tables([t, t.slice(0, 1)]), Seen()).reasons().to_pylist() == [["the row came before, expected no second one"]]
+    assert learn(pa.table({"w": r.choice(["a", "b"], 200)})).unique == []
+
+
+@pytest.mark.parametrize("make, column, value", [
+    (lambda t: t.drop_columns("gaps"), "gaps", "absent"), (lambda t: t.append_column("more", t["low"]), "more", "new"),
+    (lambda t: t.set_column(3, "low", t["low"].cast(pa.string())), "low", "text"),
+    (lambda t: t.set_column(5, "gaps", pa.array([None] * len(t), pa.float64())), "gaps", "100.0% missing"),
+])
+def test_schema_changes_are_findings(suite, table, make, column, value):
+    changed = make(table)
+    verdicts = suite.check(changed)
+    told = [(f["column"], f["value"]) for f in suite.findings(Tally().add(verdicts))]
+    assert told == [(column, value)] and not verdicts.bad.any()
+
+
+def test_tallies_add_up(suite, table):
+    dirty = table.set_column(3, "low", pa.array(np.where(np.arange(len(table)) % 3 == 0, 1e9, 50.0)))
+    whole, halves = Tally().add(suite.check(dirty)), [Tally().add(suite.check(dirty.slice(i, 1500))) for i in (0, 1500)]
+    assert halves[0] + halves[1] == whole and whole.broken["low", "max"] == 1000
+
+
+def test_another_table_is_refused(suite):
+    for rows in ({"x": 1}, {}, pa.table({"y": [1, 2]})):
+        with core.refused("is it the right table"):
+            suite.check(rows)
+    with core.refused("rows of type list"):
+        suite.check([1, 2])
+    with core.refused("do not make a table"):
+        suite.check({"low": [1, 2], "high": [1]})
+
+
+# the suite as a file
+
+
+@pytest.mark.parametrize("edit, part", [
+    (lambda d: d["columns"]["low"].update(maximum=3), "low > maximum: unknown key; did you mean 'max'"),
+    (lambda d: d["columns"]["low"].update(max="much"), "low > max"), (lambda d: d.update(rules=[]), "rules: unknown key"),
+    (lambda d: d["relations"][0].update(columns=["low", "hihg"]), "no column 'hihg'; did you mean 'high'"),
+    (lambda d: d["relations"][0].update(rule="equal"), "relations > 0 > rule"),
+    (lambda d: d.update(unique=["ID"]), "unique: no column 'ID'"),
+    (lambda d: d.pop("columns"), "columns: field required"),
+])
+def test_a_mistake_in_the_file_is_named(suite, tmp_path, edit, part):
+    suite.save(tmp_path / "suite.json")
+    d = json.loads((tmp_path / "suite.json").read_text())
+    edit(d)
+    (tmp_path / "suite.json").write_text(json.dumps(d))
+    with core.refused(part):
+        Suite.load(tmp_path / "suite.json")
+
+
+def test_files_that_are_no_suite(tmp_path):
+    with core.refused("no such suite"):
+        Suite.load(tmp_path / "none.json")
+    for text in ("{", "[1]", "3"):
+        (tmp_path / "s.json").write_text(text)
+        with core.refused("no JSON of a suite"):
+            Suite.load(tmp_path / "s.json")
+
+
+def test_an_edited_rule_changes_the_verdict(suite, table, tmp_path):
+    suite.save(tmp_path / "suite.json")
+    d = json.loads((tmp_path / "suite.json").read_text())
+    row = request(table) | {"low": 1.0, "kind": "rot"}
+    assert broken(suite.check(row)) == {("kind", "values")}
+    d["columns"]["kind"]["values"].append("rot")
+    assert not Suite(**d).check(row).bad.any()
+    d["columns"]["low"]["min"] = 2
+    assert broken(Suite(**d).check(row)) == {("low", "min")}
+
+
+# files
+
+
+def dirty_table(table):
+    low = table["low"].to_numpy().copy()
+    low[[5, 700]] = -1
+    return table.set_column(3, "low", pa.array(low))
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "orc", "folder"])
+@pytest.mark.parametrize("out", ["parquet", "csv"])
+def test_a_file_of_any_format(suite, table, tmp_path, kind, out):
+    dirty, path = dirty_table(table), tmp_path / f"data.{kind}"
+    if kind == "folder":
+        path.mkdir()
+        pq.write_table(dirty.slice(0, 1000), path / "a.parquet")
+        pq.write_table(dirty.slice(1000), path / "b.parquet")
+    else:
+        {"parquet": pq.write_table, "csv": pa.csv.write_csv, "orc": pa.orc.write_table}[kind](dirty, path)
+    good, bad = tmp_path / f"good.{out}", tmp_path / f"bad.{out}"
+    result = testing.test_file(path, suite, good, bad, batch_rows=999)
+    assert (result["rows"], result["bad"], result["findings"]) == (3000, 2, [])
+    assert result["broken"][0] == dict(column="low", rule="min", rows=2)
+    kept, aside = formats.open_source(good), formats.open_source(bad)
+    assert kept.num_rows == 2998 and aside["id"].cast(pa.int64()).to_pylist() == [1005, 1700]
+    assert kept["low"].cast(pa.float64()).to_pylist() == [v for v in dirty["low"].to_pylist() if v != -1]
+    if out == "parquet":
+        assert kept.schema.field("id").type == pa.int64() and kept.schema.field("flag").type == pa.bool_()
+        assert kept["when"].cast(pa.timestamp("us")).to_pylist()[:9] == [w for i, w in enumerate(dirty["when"].to_pylist()) if i != 5][:9]
+        assert "at least 0" in aside["reasons"][0][0].as_py()
+    assert "2 of 3,000 rows are bad (0.07%), within the allowed 1.00%" in testing.summary_text(result, 0.01)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_bad_value_in_a_csv_is_a_bad_row(suite, table, tmp_path):
+    frame = table.to_pandas().astype({"low": object})
+    frame.loc[3, "low"] = "12,5"
+    frame.to_csv(tmp_path / "my.csv", index=False)
+    result = testing.test_file(tmp_path / "my.csv", suite, bad=tmp_path / "bad.csv")
+    assert result["bad"] == 1 and "low = '12,5', expected a number" in (tmp_path / "bad.csv").read_text()
+
+
+@pytest.mark.parametrize("content, part", [
+    (b"id,low\n1,2\n3,4,5\n", "fields where the header has 2"), (b"id;low\n1;2\n", "no ','"), (b"", "is empty"),
+    ("id,kind\n1,Jos\u00e9\n".encode("latin1"), "not UTF-8"), (b"id,low,id\n1,2,3\n", "both named 'id'"), (b"id,low\n", "no rows"),
+])
+def test_a_csv_that_cannot_be_read(suite, tmp_path, content, part):
+    path, good = tmp_path / "my.csv", tmp_path / "good.parquet"
+    path.write_bytes(content)
+    with core.refused(part):
+        testing.test_file(path, suite, good)
+    assert [p.name for p in tmp_path.iterdir()] == ["my.csv"]
+
+
+def test_a_truncated_file_leaves_nothing(suite, table, tmp_path):
+    path = tmp_path / "my.parquet"
+    pq.write_table(table, path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with core.refused("not a readable Parquet file"):
+        testing.test_file(path, suite, tmp_path / "good.parquet")
+    pq.write_table(table, path, row_group_size=500, compression="none")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2:len(data) // 2 + 2000] = b"\xff" * 2000  # damage in the middle, footer intact
+    path.write_bytes(bytes(data))
+    try:
+        testing.test_file(path, suite, tmp_path / "good.parquet", tmp_path / "bad.parquet", batch_rows=500)
+    except BadInput:
+        assert [p.name for p in tmp_path.iterdir()] == ["my.parquet"]
+
+
+def test_places_and_arguments(suite, table, tmp_path):
+    path = tmp_path / "my.parquet"
+    pq.write_table(table, path)
+    for args, part in [((path, suite, path), "would replace"),
+                       ((path, suite, tmp_path / "g.parquet", tmp_path / "g.parquet"), "would replace"),
+                       ((path, suite, tmp_path / "g.xlsx"), "written as .parquet or .csv"), ((tmp_path / "no.csv", suite), "no such file"),
+                       ((path, tmp_path / "none.json"), "no such suite")]:
+        with core.refused(part):
+            testing.test_file(*args)
+    with core.refused("batch_rows = 0"):
+        testing.test_file(path, suite, batch_rows=0)
+    assert [p.name for p in tmp_path.iterdir()] == ["my.parquet"]
+
+
+def test_killed_while_writing_leaves_the_last_good_file(suite, table, tmp_path, monkeypatch):
+    path, good = tmp_path / "my.parquet", tmp_path / "good.parquet"
+    pq.write_table(table, path)
+    good.write_text("of yesterday")
+    calls = []
+
+    def stops(self, rows, seen=None):
+        calls.append(1)
+        if len(calls) > 2:
+            raise KeyboardInterrupt
+        return check(self, rows, seen)
+    check = Suite.check
+    monkeypatch.setattr(Suite, "check", stops)
+    with pytest.raises(KeyboardInterrupt):
+        testing.test_file(path, suite, good, batch_rows=500)
+    assert good.read_text() == "of yesterday" and sorted(p.name for p in tmp_path.iterdir()) == ["good.parquet", "my.parquet"]
+
+
+# leaks
+
+
+def leaky(n=4000, seed=0):
+    r = np.random.default_rng(seed)
+    y = (r.random(n) < 0.25).astype(float)
+    lost = r.random(n) < 0.04
+    y[lost] = np.nan
+    answer = np.nan_to_num(y)
+    return pa.table({
+        "copy": np.where(answer == 1, "late", "fine"), "score": answer + r.normal(0, 0.1, n),
+        "bent": np.abs(answer * 3 - 1.5 + r.normal(0, 1.5, n)),
+        "after": pa.array(r.normal(size=n), mask=lost), "half": pa.array(r.normal(size=n), mask=lost & (r.random(n) < 0.7)),
+        "few": pa.array(r.normal(size=n), mask=lost & (r.random(n) < 0.2)), "gaps": pa.array(r.normal(size=n), mask=r.random(n) < 0.04),
+        "more_gaps": pa.array(r.normal(size=n), mask=lost | (r.random(n) < 0.04)), "good": answer + r.normal(0, 1, n),
+        "name": [f"n{i}" for i in r.integers(0, n, n)], "noise": r.normal(size=n), "id": np.arange(n), "nothing": pa.nulls(n),
+        "list": pa.array([[1]] * n), "outcome": pa.array(answer.astype(bool)),
+    }), y
+
+
+def test_leaks_are_found_and_the_innocent_are_not():
+    table, y = leaky()
+    found = testing.leaks(table, y)
+    assert set(found) == {"copy", "score", "after", "half", "outcome"}
+    assert "AUC" in found["copy"] and "known only afterwards" in found["after"]
+    assert set(testing.leaks(table, y, too_good=1.1, afterwards=0.8)) == {"after"}
+
+
+def test_leaks_of_small_and_odd_tables():
+    table, y = leaky(30)
+    assert "copy" not in testing.leaks(table, y)  # too few rows to be sure
+    assert testing.leaks(table, np.full(30, np.nan)) == {} and testing.leaks(table, np.zeros(30)) == {}
+    assert testing.leaks(table.select([]), y) == {}
+    with core.refused("2 labels for 30 rows"):
+        testing.leaks(table, [0, 1])
+
+
+def test_the_auc_of_cells_is_the_auc():
+    from sklearn.metrics import roc_auc_score
+    r = np.random.default_rng(1)
+    y, codes = (r.random(3000) < 0.3).astype(float), r.integers(0, 12, 3000)
+    y[codes > 8] = 1
+    fit = r.random(3000) < 0.5
+    rate = np.array([(y[fit & (codes == c)].sum() + y[fit].mean()) / ((fit & (codes == c)).sum() + 1) for c in range(12)])
+    auc, error = testing.cells_auc(codes, y, fit)
+    assert auc == pytest.approx(roc_auc_score(y[~fit], rate[codes[~fit]])) and 0 < error < 0.02
+
+
+# corruptions
+
+
+def test_every_corruption_changes_what_it_says_and_is_deterministic(suite, table):
+    good = table.filter(pa.array(~suite.check(table).bad)).slice(0, 500)
+    for name, c in testing.CORRUPTIONS.items():
+        column = next((n for n, r in suite.columns.items() if r.type in c.kinds), "") if c.kinds else ""
+        (a, changed), (b, _) = (c.apply(good, column, c.levels[1], np.random.default_rng(1)) for _ in range(2))
+        assert a.equals(b) and changed.any() and len(changed) == len(a), name
+    found = testing.recall(suite, good)
+    best = found[found.level == 1].groupby("corruption").recall.max()
+    assert set(best.index) == set(testing.CORRUPTIONS) and (best >= 0.9).all(), best
+
+
+def test_recall_counts_only_changed_rows(suite, table):
+    found = testing.recall(suite, table.slice(0, 300), names=["sign flip"])
+    assert set(found.corruption) == {"sign flip"} and found[found.column == "zero_one"].changed.max() < 300
+    assert found[(found.column == "low")].recall.min() == 1.0
+
+
+# many columns, odd types, whole data sets
+
+
+def test_types_that_are_not_tested_only_miss():
+    t = pa.table({"l": pa.array([[1], None] * 50), "d": pa.array([{"a": 1}] * 100), "n": pa.nulls(100),
+                  "t": pa.array([1] * 100, pa.time32("s")),
+                  "dec": pa.array([1, 2] * 50, pa.decimal128(5, 2)), "date": pa.array([pd.Timestamp("2020-01-01").date()] * 100),
+                  "f32": pa.array([0.1] * 100, pa.float32()), "u64": pa.array([2**64 - 1] * 100, pa.uint64()),
+                  "coded": pa.array(["a", "b"] * 50).dictionary_encode(), "big": pa.array(["x", ""] * 50, pa.large_string()),
+                  "coded_int": pa.array([1, 2] * 50).dictionary_encode()})
+    s = learn(t)
+    assert not s.check(t, Seen()).bad.any() and s.columns["l"].type == "other" and s.columns["coded_int"].type == "number"
+    assert s.columns["big"].missing == 0.5
+    many = pa.chunked_array([pa.array(["a"]).dictionary_encode(), pa.array(["z", "b"]).dictionary_encode()])
+    assert s.check(pa.table({"coded": many})).hits[-1].column in s.columns
+    assert (s.check(pa.table({"coded": many}))).frame().query("column == 'coded'").value.tolist() == ["'z'"]
+
+
+def test_a_thousand_columns_stay_quick_to_learn():
+    r = np.random.default_rng(0)
+    t = pa.table({f"c{i}": r.normal(size=200) for i in range(400)})
+    s = learn(t)
+    assert len(s.columns) == 400 and not s.relations and math.isfinite(s.columns["c7"].max)
+
+
+@pytest.mark.parametrize("kind", ["words", "tiny", "booleans"])
+def test_the_stage_on_tables_of_all_sorts(kind, tmp_path):
+    r = np.random.default_rng(0)
+    n = 100 if kind == "tiny" else 600
+    y = r.random(n) < 0.4
+    frame = {"words": {c: r.choice(["a", "b", "ü", None], n) for c in "abc"}, "tiny": {"x": r.normal(size=n)},
+             "booleans": {"p": r.random(n) < 0.5, "q": r.random(n) < 0.1}}[kind]
+    pd.DataFrame(frame | {"y": np.where(y, "yes", "no")}).to_csv(tmp_path / "my.csv", index=False)
+    s = core.load_settings(tmp_path / "none.ini", source=str(tmp_path / "my.csv"), target="y", build=str(tmp_path / "build"))
+    data = formats.dataset(s)
+    reference = data.read(data.features, data.train)
+    made = learn(reference, others=[data.target, data.key])
+    tallies = testing.quarantine(data, made, tmp_path / "quarantine.parquet")
+    aside = pq.read_table(tmp_path / "quarantine.parquet")
+    assert sum(t.rows for t in tallies.values()) == n and len(aside) == sum(t.bad for t in tallies.values()) <= 0.05 * n
+    assert set(aside.column_names) == {*data.columns, "_row", "reasons"} and aside.schema.field("reasons").type == pa.list_(pa.string())
+
+
+@pytest.mark.parametrize("name", ["cancer", "credit", "words"])
+def test_the_chapter_alone(name, request, tmp_path, monkeypatch):
+    "The notebook itself, in an empty folder, on tables it has never seen: numbers only, words with gaps, words only."
+    import papermill
+    if name == "words":
+        r = np.random.default_rng(0)
+        frame = pd.DataFrame({c: r.choice(["a", "b", "ü", None], 300) for c in "abc"})
+        source = tmp_path / "words.csv"
+        frame.assign(y=r.choice(["yes", "no"], 300)).to_csv(source, index=False)
+    else:
+        source = request.getfixturevalue(name)
+    monkeypatch.chdir(tmp_path)
+    target = dict(cancer="target", credit="Status", words="y")[name]
+    chapter = Path(testing.__file__).parent.parent / "nbs" / "03_testing.ipynb"
+    papermill.execute_notebook(str(chapter), str(tmp_path / "out.ipynb"), dict(source=str(source), target=target), progress_bar=False,
+                               kernel_name="python3")
+    made = next((tmp_path / "build" / "alone").iterdir()) / "testing"
+    assert {"suite.json", "leaks.json", "quarantine.parquet", "metrics.json", "picture.svg"} <= {p.name for p in made.iterdir()}
+    assert json.loads((made / "leaks.json").read_text()) == {} and Suite.load(made / "suite.json").columns
