@@ -9,8 +9,8 @@ __all__ = ['Names', 'SECTIONS', 'RESERVED', 'NEXT', 'WRITE_ERRORS', 'COLORS', 'B
            'build_folder', 'folder', 'out_folder', 'staged', 'atomic', 'cannot_write', 'write_json', 'read_json',
            'record', 'recorded', 'plot_style', 'track']
 
-# %% ../nbs/00_core.ipynb #c8b48ebd
-import configparser, contextlib, difflib, errno, inspect, json, os, re, shutil, time
+# %% ../nbs/00_core.ipynb #a88f8df0
+import configparser, contextlib, difflib, errno, inspect, json, os, re, shutil, sys, time
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -391,7 +391,7 @@ def plot_style():
         "figure.figsize": (7, 3.2), "figure.dpi": 110, "figure.constrained_layout.use": True, "figure.facecolor": "white",
         "font.size": 10, "legend.frameon": False, "svg.hashsalt": "mlsys"})
 
-# %% ../nbs/00_core.ipynb #495766b9
+# %% ../nbs/00_core.ipynb #c17e245f
 def track(
     items,             # an iterable
     what: str,         # words in front of the bar
@@ -402,7 +402,7 @@ def track(
     from rich.console import Console
     from rich.progress import Progress
     console, start = Console(stderr=True, force_jupyter=False), time.monotonic()
-    if not console.is_terminal:
+    if not console.is_terminal or type(sys.stderr).__module__.startswith("ipykernel"):  # a kernel claims to be a terminal
         yield from items
         return
     with Progress(console=console, transient=True) as bar:

@@ -15,7 +15,7 @@ from pathlib import Path
 from . import core
 from .core import BadInput, nearest, shown
 
-# %% ../nbs/90_pipeline.ipynb #b1ea4e44
+# %% ../nbs/90_pipeline.ipynb #6236ff16
 @dataclass(frozen=True)
 class Stage:
     "One chapter of the pipeline. `table` among the folders stands for the folder of the table, `build/flights/` say."
@@ -34,7 +34,7 @@ STAGES = [
     Stage("06_training", ("table", "testing"), ("training",), ("data", "learning", "metrics", "constraints", "run")),
     Stage("08_evaluation", ("table", "training"), ("evaluation",), ("data", "metrics", "run")),
     Stage("12_inference", ("table", "testing", "training"), ("inference",), ("data", "run")),
-    Stage("91_report", ("design", "formats", "testing", "training", "evaluation", "inference"), ("report",), ()),
+    Stage("91_report", ("design", "formats", "testing", "training", "evaluation", "inference"), ("report.html",), ()),
 ]
 PARTS = ["00_core", "90_pipeline", "92_cli"]  # chapters of the book that are no stage of a system
 

@@ -91,7 +91,7 @@ def _texts(column):
     if isinstance(coded, pa.ChunkedArray): coded = coded.combine_chunks()
     return coded.dictionary.to_numpy(zero_copy_only=False).astype(object)[coded.indices.to_numpy()]
 
-# %% ../nbs/06_training.ipynb #84e68518
+# %% ../nbs/06_training.ipynb #1926fc46
 def _numbers(column):
     "A number or boolean column as float32; missing is NaN, too large is infinite."
     if pa.types.is_dictionary(column.type): column = column.cast(column.type.value_type)
@@ -101,7 +101,7 @@ def _numbers(column):
 def _first_text(column):
     "Where a text stands that should be a number."
     row = pc.index(column.is_valid(), True).as_py()
-    return f"holds text where the model needs numbers" + (f" (row {row + 1}: {column[row].as_py()!r})" if row >= 0 else "")
+    return "holds text where the model needs numbers" + (f" (row {row + 1}: {column[row].as_py()!r})" if row >= 0 else "")
 
 def _seconds(column):
     "A time column as whole seconds since 1970."

@@ -28,7 +28,7 @@ def test_the_sections_of_a_stage_are_the_ones_its_chapter_uses():
     "A key that a chapter reads but its stage does not declare would change without a rerun."
     for stage in pipeline.STAGES:
         text = (ROOT / "nbs" / f"{stage.chapter}.ipynb").read_text()
-        used = set(re.findall(r"\bs\.(%s)\b" % "|".join(core.SECTIONS), text))
+        used = set(re.findall(r"\bs\.({})\b".format("|".join(core.SECTIONS)), text))
         missing = used - set(stage.sections)
         assert not missing or stage.chapter == "91_report", f"{stage.chapter} reads [{missing}]"
 

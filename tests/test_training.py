@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import shutil
+from datetime import UTC
 from pathlib import Path
 
 import numpy as np
@@ -33,14 +34,14 @@ def mixed_table(n=ROWS):
     size = np.where(r.random(n) < 0.1, np.nan, r.normal(50, 20, n))
     y = r.random(n) < 1 / (1 + np.exp(-2.0 * (kind == "red") - np.nan_to_num(size - 50) / 20 + 1))
     return pa.table({
-        "kind": pa.array([None if m else k for k, m in zip(kind, r.random(n) < 0.1)]),
+        "kind": pa.array([None if m else k for k, m in zip(kind, r.random(n) < 0.1, strict=False)]),
         "who": pa.array([f"person {i}" for i in r.integers(0, 300, n)]),
         "size": pa.array(size, from_pandas=True),
         "count": pa.array(r.integers(-5, 10**12, n), mask=r.random(n) < 0.05),
         "flag": pa.array(r.random(n) < 0.4),
         "same": pa.array(["x"] * n),
         "zero": pa.array(np.where(r.random(n) < 0.99, 0.0, 3.0)),
-        "when": pa.array((np.datetime64("1969-11-01", "us") + (np.sort(r.random(n)) * 120 * 86_400e6).astype("timedelta64[us]"))),
+        "when": pa.array(np.datetime64("1969-11-01", "us") + (np.sort(r.random(n)) * 120 * 86_400e6).astype("timedelta64[us]")),
         "y": pa.array(np.where(y, "yes", "no")),
     })
 
@@ -79,9 +80,9 @@ times = st.one_of(st.integers(-(2**63), 2**63 - 1), st.integers(-(2**33), 2**33)
 @example([("", "\0", math.nan, math.inf, -math.inf, 1e30, NO_TIME), ("red", "𝒳", 0.0, 0.0, 1.0, 3.0, -1)])
 def test_numpy_and_onnx_agree_on_anything(made, drawn):
     net, features, session = made
-    columns = iter(zip(*drawn))
+    columns = iter(zip(*drawn, strict=False))
     by_kind = {"string": [], "number": [], "time": []}
-    for column, kind in zip(columns, ["string"] * 2 + ["number"] * 4 + ["time"]):
+    for column, kind in zip(columns, ["string"] * 2 + ["number"] * 4 + ["time"], strict=False):
         by_kind[kind].append(column)
     as_array = {"string": lambda v: np.array(v, object), "number": lambda v: np.array(v, np.float32), "time": lambda v: np.array(v, np.int64)}
     raw = {c: as_array[k](by_kind[k].pop()).reshape(-1, 1) for c, k in features.kinds.items()}
@@ -103,9 +104,9 @@ def test_what_the_table_teaches(made):
 @examples(max_examples=100, deadline=None)
 @given(st.integers(-(10**10), 10**10))
 def test_time_codes_are_the_calendars(second):
-    from datetime import datetime, timedelta, timezone
+    from datetime import datetime, timedelta
 
-    when = datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=second)
+    when = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=second)
     codes, floats = encode({"t": np.array([[second]])}, training.Features({}, {}, "t"))
     assert codes.tolist() == [[when.weekday() + 2]] and floats[0, 0] == pytest.approx((when.hour - 11.5) / 6)
 
