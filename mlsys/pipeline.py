@@ -94,17 +94,17 @@ def _explained(error, chapter, scratch):
     reason = (error.evalue.strip().splitlines() or ["no message"])[0]
     return ChapterFailed(f"{chapter} failed in cell {error.exec_count} with {error.ename}: {reason}; the notebook as it stood: {shown(scratch)}")
 
-# %% ../nbs/90_pipeline.ipynb #bba6ce50
+# %% ../nbs/90_pipeline.ipynb #0b554f84
 def stage(
     chapter: str,     # `03_testing`, or `settings`
     card: Path,       # settings.ini
 ) -> None:
     "What `dvc repro` calls for one stage."
-    s, start = core.load_settings(card), time.monotonic()
+    s, start, nested = core.load_settings(card), time.monotonic(), os.environ.get("MLSYS_STAGED") == "1"
     if chapter == "settings": return _write_sections(s)
     with core.staged(s): execute(chapter, core.build_folder(s) / "notebooks" / f"{chapter}.ipynb", cwd=s.home, settings=Path(card).name)
     result = core.recorded(s, chapter.partition("_")[2])
-    print(f"{chapter:16}{time.monotonic() - start:4.0f} s   {result['verdict'] if result else ''}".rstrip(), file=sys.stderr, flush=True)
+    if not nested: print(f"{chapter:16}{time.monotonic() - start:4.0f} s   {result['verdict'] if result else ''}".rstrip(), file=sys.stderr, flush=True)
 
 def _write_sections(s):
     "The card after environment and defaults, by section: stages depend on the sections that they use."

@@ -409,7 +409,7 @@ def test_places_and_arguments(suite, table, tmp_path):
                        ((path, tmp_path / "none.json"), "no such suite")]:
         with core.refused(part):
             testing.test_file(*args)
-    with core.refused("batch_rows = 0"):
+    with core.refused("batch_rows = 0: it must be at least 1"):
         testing.test_file(path, suite, batch_rows=0)
     assert [p.name for p in tmp_path.iterdir()] == ["my.parquet"]
 
