@@ -353,7 +353,7 @@ def read_json(path):
     "Read JSON."
     return json.loads(Path(path).read_text(encoding="utf-8"))
 
-# %% ../nbs/00_core.ipynb #d5fc168a
+# %% ../nbs/00_core.ipynb #22a987d8
 def record(
     s: Settings,
     chapter: str,    # `testing`
@@ -371,6 +371,7 @@ def record(
     write_json(out / "metrics.json", entry)
     return read_json(out / "metrics.json")
 
+# %% ../nbs/00_core.ipynb #6c066c4e
 def recorded(
     s: Settings,
     chapter: str,
