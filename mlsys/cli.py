@@ -48,9 +48,10 @@ def draft_card(
     leaks = testing.leaks(table.drop_columns([c for c in table.column_names if c in known]), labels)
     return s.model_copy(update={"data": s.data.model_copy(update={"exclude": (*s.data.exclude, *leaks)})}), leaks
 
-# %% ../nbs/92_cli.ipynb #d4bc4837
+# %% ../nbs/92_cli.ipynb #489c7ce4
 Names = Annotated[str, typer.Option(metavar="A,B", help="Columns that may not be used as features.")]
 
+# %% ../nbs/92_cli.ipynb #f6b78c1d
 @app.command()
 def init(
     data: Annotated[str, typer.Argument(help="A table (CSV, Parquet, ORC), or 'flights'.")],
@@ -67,10 +68,8 @@ def init(
     if path.exists() and not force: raise BadInput(f"{core.shown(path)} is there already; --force replaces it")
     s, why = draft_card(path, source=data, target=target, time=time, entity=entity, exclude=exclude)
     with core.atomic(path) as tmp: tmp.write_text(core.card_text(s), encoding="utf-8")
-    refused = [f"  {column}: {reason}" for column, reason in why.items()]
-    text = [f"{core.shown(path)} is written; `mlsys run` brings the system up."]
-    if refused: text += ["These columns give the answer away and are excluded:", *refused]
-    say(dict(card=path, exclude=s.data.exclude, leaks=why), "\n".join(text), as_json)
+    text = f"{core.shown(path)} is written; `mlsys run` brings the system up."
+    say(dict(card=path, exclude=s.data.exclude, leaks=why), "\n".join([text, *(f"excluded {c}: {reason}" for c, reason in why.items())]), as_json)
 
 # %% ../nbs/92_cli.ipynb #a392ea62
 @app.command()
