@@ -1,7 +1,8 @@
 """nbval runs notebooks as they are committed: cleaned, so without execution counts, which it would take for cells that never ran."""
 
 
-def pytest_collectstart(collector):
-    for cell in getattr(getattr(collector, "nb", None), "cells", []):
-        if cell.cell_type == "code" and cell.outputs:
-            cell.execution_count = 1
+def pytest_collection_modifyitems(items):
+    for item in items:
+        cell = getattr(item, "cell", None)
+        if cell is not None and cell.get("outputs"):
+            cell["execution_count"] = 1

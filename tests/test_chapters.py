@@ -6,6 +6,7 @@ import ast
 import importlib
 import json
 import os
+import shutil
 import warnings
 from pathlib import Path
 
@@ -19,10 +20,11 @@ CHAPTERS = sorted((ROOT / "nbs").glob("[0-9][0-9]_*.ipynb"))
 
 
 @pytest.fixture(scope="module")
-def sample_run(tmp_path_factory):
+def sample_run():
     "One run folder for all chapters: later ones read what earlier ones left."
     before = dict(os.environ)
-    os.environ |= {"MLSYS_RUN_SAMPLE": "3000", "MLSYS_RUN_BUILD": str(tmp_path_factory.mktemp("build")), "DVC_NO_ANALYTICS": "1"}
+    shutil.rmtree(ROOT / "build" / "examples", ignore_errors=True)
+    os.environ |= {"MLSYS_RUN_SAMPLE": "3000", "MLSYS_RUN_BUILD": "build/examples", "DVC_NO_ANALYTICS": "1"}
     yield
     os.environ.clear()
     os.environ.update(before)
