@@ -15,7 +15,7 @@ from pathlib import Path
 from . import core
 from .core import BadInput, nearest, shown
 
-# %% ../nbs/90_pipeline.ipynb #6236ff16
+# %% ../nbs/90_pipeline.ipynb #5a38429e
 @dataclass(frozen=True)
 class Stage:
     "One chapter of the pipeline. `table` among the folders stands for the folder of the table, `build/flights/` say."
@@ -31,7 +31,7 @@ STAGES = [
     Stage("01_design", (), ("design",), ("data", "run", "inference", "location", "learning", "metrics", "constraints")),
     Stage("02_formats", (), ("table", "formats"), ("data", "run")),
     Stage("03_testing", ("table",), ("testing",), ("data", "run")),
-    Stage("06_training", ("table", "testing"), ("training",), ("data", "learning", "metrics", "constraints", "run")),
+    Stage("06_training", ("table", "testing"), ("training",), ("data", "inference", "location", "learning", "metrics", "constraints", "run")),
     Stage("08_evaluation", ("table", "training"), ("evaluation",), ("data", "metrics", "run")),
     Stage("12_inference", ("table", "testing", "training"), ("inference",), ("data", "run")),
     Stage("91_report", ("design", "formats", "testing", "training", "evaluation", "inference"), ("report.html",), ()),
