@@ -15,7 +15,7 @@ from pathlib import Path
 from . import core
 from .core import BadInput, nearest, shown
 
-# %% ../nbs/90_pipeline.ipynb #5a38429e
+# %% ../nbs/90_pipeline.ipynb #52984438
 @dataclass(frozen=True)
 class Stage:
     "One chapter of the pipeline. `table` among the folders stands for the folder of the table, `build/flights/` say."
@@ -33,7 +33,7 @@ STAGES = [
     Stage("03_testing", ("table",), ("testing",), ("data", "run")),
     Stage("06_training", ("table", "testing"), ("training",), ("data", "inference", "location", "learning", "metrics", "constraints", "run")),
     Stage("08_evaluation", ("table", "training"), ("evaluation",), ("data", "metrics", "run")),
-    Stage("12_inference", ("table", "testing", "training"), ("inference",), ("data", "run")),
+    Stage("12_inference", ("table", "testing", "training"), ("inference",), ("data", "inference", "run")),
     Stage("91_report", ("design", "formats", "testing", "training", "evaluation", "inference"), ("report.html",), ()),
 ]
 PARTS = ["00_core", "90_pipeline", "92_cli"]  # chapters of the book that are no stage of a system
