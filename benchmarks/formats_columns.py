@@ -16,7 +16,11 @@ def ours():
 def peer():
     import pandas as pd
     path = ROOT / "build" / "formats" / "flights.csv"
-    return lambda: pd.read_csv(path, usecols=[*COLUMNS, "time_hour"]).query("time_hour.str[5:7] == '07'")
+
+    def july():
+        frame = pd.read_csv(path, usecols=[*COLUMNS, "time_hour"])
+        return frame[frame["time_hour"].str[5:7] == "07"][COLUMNS]
+    return july
 
 
 if __name__ == "__main__":

@@ -45,33 +45,37 @@ def _inlined(path):
     "An SVG as a data address."
     return f"data:image/svg+xml;base64,{base64.b64encode(path.read_bytes()).decode()}" if path else None
 
-# %% ../nbs/91_report.ipynb #3fa7f5d1
+# %% ../nbs/91_report.ipynb #220169ea
 CSS = """
 :root { color-scheme: light dark; --ink: #1b1f24; --dim: #5b6673; --line: #d9dee4; --page: #fff; --ok: #00694e; --no: #b04300 }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e9ee; --dim: #98a3b0; --line: #343b45; --page: #14181d; --ok: #3ecf9f; --no: #ff9a5c } }
 body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--page); max-width: 60rem; margin: 2.5rem auto; padding: 0 1.2rem }
 h1 { font-size: 1.7rem; margin: 0 } h2 { font-size: 1.15rem; margin: 0 0 .3rem } .dim { color: var(--dim) }
 section { border-top: 1px solid var(--line); padding: 1.3rem 0 } .verdict { margin: 0 0 .8rem }
-.ok::before { content: "\\2713 "; color: var(--ok); font-weight: 700 } .no::before { content: "\\2717 "; color: var(--no); font-weight: 700 }
+.ok::before { content: "\\2713\\a0"; color: var(--ok); font-weight: 700 } .no::before { content: "\\2717\\a0"; color: var(--no); font-weight: 700 }
 dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); gap: .5rem 1rem; margin: 0 0 1rem }
 dt { color: var(--dim); font-size: .8rem } dd { margin: 0; font-variant-numeric: tabular-nums; overflow-wrap: anywhere }
 img { width: 100%; max-width: 48rem; background: #fff; border-radius: 6px; padding: .5rem; box-sizing: border-box }
 .scroll { overflow-x: auto } table { border-collapse: collapse; font-size: .88rem; width: 100% }
+.glance th { white-space: nowrap } a { color: inherit } summary { cursor: pointer; color: var(--dim) } details { margin-top: 1rem }
 th, td { text-align: left; vertical-align: top; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--line) } th { color: var(--dim) }
 """
 
-# %% ../nbs/91_report.ipynb #d0c6847b
+# %% ../nbs/91_report.ipynb #14d4d049
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{{ name }}: report</title><style>{{ css | safe }}</style></head><body>
 <header><h1>{{ name }}</h1><p class="dim">Predicts <b>{{ s.data.target }}</b> from {{ s.data.source }}.
 Made {{ when }} with mlsys {{ version }}, Python {{ python }}.</p></header>
 <main>
+<section id="glance"><h2>At a glance</h2><table class="glance">
+{% for c in chapters %}<tr><th scope="row"><a href="#{{ c.chapter }}">{{ c.title }}</a><td class="{{ mark(c.ok) }}">{{ c.verdict }}</tr>
+{% endfor %}</table></section>
 {% for c in chapters %}<section id="{{ c.chapter }}"><h2>{{ c.title }}</h2>
-<p class="verdict {{ {true: 'ok', false: 'no'}.get(c.ok, '') }}">{{ c.verdict }}</p>
-{% if c.chapter == 'design' %}<div class="scroll">{{ card | safe }}</div>{% endif %}
+<p class="verdict {{ mark(c.ok) }}">{{ c.verdict }}</p>
 <dl>{% for k, v in c.numbers.items() %}<div><dt>{{ k }}</dt><dd>{{ v }}</dd></div>{% endfor %}</dl>
 {% if c.image %}<img src="{{ c.image }}" alt="{{ c.alt }}">{% endif %}
+{% if c.chapter == 'design' %}<details><summary>The design card</summary><div class="scroll">{{ card | safe }}</div></details>{% endif %}
 </section>{% endfor %}
 {% if benchmarks %}<section id="benchmarks"><h2>Benchmarks</h2><div class="scroll"><table>
 <tr><th>what<th>ours<th>peer<th>ratio<th>target</tr>
@@ -80,7 +84,7 @@ Made {{ when }} with mlsys {{ version }}, Python {{ python }}.</p></header>
 </main></body></html>
 """
 
-# %% ../nbs/91_report.ipynb #f4dc2e06
+# %% ../nbs/91_report.ipynb #0be90e43
 def page(
     s: Settings,
 ) -> str:
@@ -89,7 +93,8 @@ def page(
     found = core.build_folder(s) / "benchmarks.json"
     env = jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
     return env.from_string(PAGE).render(
-        s=s, name=core.table_name(s), chapters=sections(s), css=CSS, number=shown_number, version=__version__, python=platform.python_version(),
+        s=s, name=core.table_name(s), chapters=sections(s), css=CSS, number=shown_number,
+        mark={True: "ok", False: "no", None: ""}.get, version=__version__, python=platform.python_version(),
         card=design.card(s).to_html(index=False, border=0), when=datetime.date.today().isoformat(),
         benchmarks=core.read_json(found) if found.exists() else [])
 
