@@ -9,21 +9,19 @@ __all__ = ['METRICS', 'LESS_IS_BETTER', 'UNITS', 'MAX_GROUPS', 'SIMPLE', 'MAX_SL
            'cube', 'long_table', 'overall', 'headline', 'shown_interval', 'gains', 'usefulness', 'promise',
            'precision_at', 'promise_table', 'slice_column', 'slices', 'reliability']
 
-# %% ../nbs/08_evaluation.ipynb #bef25a6d
+# %% ../nbs/08_evaluation.ipynb #ed7610fc
 import math
 from dataclasses import dataclass
-from pathlib import Path
 
-# %% ../nbs/08_evaluation.ipynb #5ae1adfc
+# %% ../nbs/08_evaluation.ipynb #451c7c56
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-# %% ../nbs/08_evaluation.ipynb #7eb53c9b
+# %% ../nbs/08_evaluation.ipynb #d44dee40
 from . import core, formats, training
-from .core import BadInput, Settings, nearest, shown
+from .core import BadInput, Settings, nearest
 
 # %% ../nbs/08_evaluation.ipynb #5b2d360f
 @dataclass(frozen=True)

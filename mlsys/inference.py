@@ -6,8 +6,8 @@
 __all__ = ['FITS', 'GROUP', 'check_schema', 'Source', 'open_rows', 'tables', 'load_suite', 'key_columns', 'score_table', 'Sink',
            'sink', 'rejected_path', 'check_places', 'sweep', 'origin', 'score']
 
-# %% ../nbs/12_inference.ipynb #5fcc45c5
-import contextlib, math, os, time
+# %% ../nbs/12_inference.ipynb #2353b7f1
+import contextlib, math, time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,9 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-# %% ../nbs/12_inference.ipynb #7eb53c9b
+# %% ../nbs/12_inference.ipynb #c4eb96c7
 from . import core, formats, training
-from .core import BadInput, Settings, nearest, shown
+from .core import BadInput, nearest, shown
 
 # %% ../nbs/12_inference.ipynb #ee1a4210
 def _text(t): return pa.types.is_string(t) or pa.types.is_null(t)
@@ -91,14 +91,14 @@ def tables(
         if len(batch): yield first, formats.plain_types(pa.Table.from_batches([batch]))
         first += len(batch)
 
-# %% ../nbs/12_inference.ipynb #7637265b
+# %% ../nbs/12_inference.ipynb #398ba234
 def load_suite(
     bundle: training.Bundle,
 ):  # a suite, or None where the bundle has none
     "The data tests that travel with the model."
     if "suite.json" not in bundle.files: return None
     from mlsys import testing
-    return testing.Suite.load(bundle.path / "suite.json")
+    return testing.Suite(**bundle.json("suite.json"))  # the bytes that were verified, not the file as it is by now
 
 def key_columns(bundle: training.Bundle, names) -> list:
     "Columns that say which row it is: the entity and the time of the card, where the table has them."

@@ -12,14 +12,14 @@ __all__ = ['NO_TIME', 'READ', 'MAX_CODES', 'NOON', 'SIXTH', 'ONNX_TYPES', 'MODEL
            'bundle_files', 'save_bundle', 'save', 'check_onnx', 'Bundle', 'load_bundle', 'fit_ladder', 'train',
            'bundle', 'predictions_of']
 
-# %% ../nbs/06_training.ipynb #8abf7b33
-import contextlib, copy, hashlib, itertools, json, logging, math, os, platform, shutil, time, warnings
+# %% ../nbs/06_training.ipynb #00b597c1
+import contextlib, copy, hashlib, itertools, json, logging, math, os, platform, shutil, warnings
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 
-# %% ../nbs/06_training.ipynb #64e959d3
+# %% ../nbs/06_training.ipynb #e9f70426
 import numpy as np
 import onnx
 import onnxruntime as ort
@@ -32,7 +32,7 @@ import torch
 from onnx import TensorProto, compose, helper, numpy_helper
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import log_loss, precision_recall_curve, roc_auc_score
+from sklearn.metrics import log_loss, roc_auc_score
 from torch import nn
 
 # %% ../nbs/06_training.ipynb #5c1a6af4
