@@ -23,10 +23,10 @@ run: .venv/.installed  ## the whole pipeline on the flights (or on the table of 
 
 test: run  ## every test: notebooks, properties, faults, whole-system runs, export check, coverage
 	@nbdev-export && git diff --exit-code --stat -- mlsys
-	@ruff check tests benchmarks tools setup.py conftest.py
+	@ruff check tests benchmarks tools setup.py conftest.py && ruff check --select F mlsys
 	@rm -rf build/sample
 	$(SAMPLE) python -m pytest --quiet --nbval-lax nbs
-	python -m pytest tests --cov --cov-report=term --cov-fail-under=90
+	python -m pytest tests -n 2 --dist loadfile --cov --cov-report=term --cov-fail-under=90
 
 docs: run  ## the site, from the notebooks that the pipeline executed, into _site/
 	@python tools/docs.py
@@ -51,7 +51,7 @@ hooks: .venv/.installed  ## git hooks that clean notebooks and merge them by cel
 	@nbdev-install-hooks
 
 lint: .venv/.installed  ## ruff
-	@ruff check tests benchmarks tools setup.py conftest.py
+	@ruff check tests benchmarks tools setup.py conftest.py && ruff check --select F mlsys
 
 lock: .venv/.installed  ## write requirements.lock from what is installed
 	@python -m pip list --format=freeze --exclude-editable | sed "s,+cpu,,; /^pip=/d" > requirements.lock

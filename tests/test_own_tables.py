@@ -45,7 +45,7 @@ def test_words_missing_values_and_a_named_positive(built, credit, tmp_path):
     card, _ = built("credit", tmp_path / "credit.parquet", "--target", "Status", "--exclude", "Price")
     s = core.load_settings(card)
     data = formats.dataset(s)
-    assert data.positive == "good" and data.columns["Home"] == "string" if isinstance(data.columns, dict) else True
+    assert data.positive == "good" and str(data.read(["Home"]).schema.field("Home").type) == "string"
     assert "Price" not in data.features and "Home" in data.features
     assert core.recorded(s, "evaluation")["numbers"]["auc"] > 0.75
     predictions = pq.read_table(core.folder(s, "training") / "predictions.parquet")
