@@ -32,7 +32,7 @@ from scipy.stats import spearmanr
 
 # %% ../nbs/03_testing.ipynb #5c1a6af4
 from . import core, formats
-from .core import BadInput, Settings, nearest, shown
+from .core import BadInput, nearest, shown
 
 # %% ../nbs/03_testing.ipynb #e5373c2b
 def kind_of(
