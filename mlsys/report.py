@@ -81,8 +81,7 @@ Made {{ when }} with mlsys {{ version }}, Python {{ python }}.</p></header>
 <tr><th>what<th>ours<th>peer<th>ratio<th>target</tr>
 {% for b in benchmarks %}<tr><td>{{ b.what }}<td>{{ number(b.ours) }} {{ b.unit }}<td>{{ number(b.peer) }} {{ b.unit }}<td>{{ number(b.ratio) }}<td>{{ b.target }}</tr>
 {% endfor %}</table></div></section>{% endif %}
-</main></body></html>
-"""
+</main></body></html>"""
 
 # %% ../nbs/91_report.ipynb #0be90e43
 def page(
