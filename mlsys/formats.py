@@ -4,18 +4,18 @@
 
 # %% auto #0
 __all__ = ['NULLS', 'FLIGHTS_SQL', 'BUNDLED', 'BUNDLED_CARDS', 'PARQUET', 'BLOCK', 'READERS', 'KINDS', 'TITLES', 'START',
-           'COMPARE', 'LIKE', 'ORC_TYPES', 'WRITERS', 'MIN_ROWS', 'UNITS', 'FOLDS', 'MANIFEST', 'ROW_GROUP', 'TAIL',
-           'CODECS', 'GROUPS', 'FOLDERS', 'flights', 'CountingFile', 'open_source', 'file_kind', 'locate', 'Part',
-           'parts_of', 'wider', 'Lied', 'missing', 'text_types', 'Where', 'value', 'expression', 'compared', 'like',
-           'truth', 'parse_where', 'Opened', 'open_table', 'orc_type', 'table_writer', 'ahead', 'grouped', 'losses',
-           'convert', 'convert_text', 'check_card', 'positive_value', 'parse_time', 'period_labels', 'choose_unit',
-           'fold_labels', 'add_period', 'plain_types', 'usable', 'source_path', 'prepared', 'ingest', 'Dataset',
-           'scanner', 'label_values', 'read', 'batches', 'labels', 'dataset', 'CountingFiles', 'read_counted',
-           'orc_bytes', 'must_read', 'Layout', 'write_layout', 'measure_layout', 'layout_choices', 'advise', 'Advice',
-           'reasons']
+           'COMPARE', 'LIKE', 'ORC_READER', 'ORC_TYPES', 'WRITERS', 'MIN_ROWS', 'UNITS', 'FOLDS', 'MANIFEST',
+           'ROW_GROUP', 'TAIL', 'CODECS', 'GROUPS', 'FOLDERS', 'flights', 'CountingFile', 'open_source', 'file_kind',
+           'locate', 'Part', 'parts_of', 'wider', 'Lied', 'missing', 'text_types', 'Where', 'value', 'expression',
+           'compared', 'like', 'truth', 'parse_where', 'Opened', 'open_table', 'orc_type', 'table_writer', 'ahead',
+           'grouped', 'losses', 'convert', 'convert_text', 'check_card', 'positive_value', 'parse_time',
+           'period_labels', 'choose_unit', 'fold_labels', 'add_period', 'plain_types', 'usable', 'source_path',
+           'prepared', 'ingest', 'Dataset', 'scanner', 'label_values', 'read', 'batches', 'labels', 'dataset',
+           'CountingFiles', 'read_counted', 'orc_bytes', 'must_read', 'Layout', 'write_layout', 'measure_layout',
+           'layout_choices', 'advise', 'Advice', 'reasons']
 
 # %% ../nbs/02_formats.ipynb #c2941d6f
-import base64, contextlib, io, json, re, tempfile, time, zipfile, zlib
+import base64, contextlib, io, json, re, shutil, subprocess, sys, tempfile, time, zipfile, zlib
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -141,7 +141,7 @@ def _told(path):
     return str(path) if "://" in str(path) else shown(path)
 
 def _read_parquet(path): return _read_columnar(path, lambda p: pads.dataset(p, format=PARQUET, partitioning="hive").to_table(), "Parquet")
-def _read_orc(path): return _read_columnar(path, pa.orc.read_table, "ORC")
+def _read_orc(path): return open_table(path).read()
 def _read_arrow(path): return _read_columnar(path, lambda p: _validated(pads.dataset(p, format="ipc").to_table()), "Arrow")
 
 # %% ../nbs/02_formats.ipynb #e3e4aec3
@@ -161,8 +161,8 @@ def _read_csv(path):
             parse_options=pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True,
                                               invalid_row_handler=lambda row: ragged.append(row) or "skip"),
             convert_options=pa.csv.ConvertOptions(null_values=NULLS, strings_can_be_null=True))
-    except pa.ArrowInvalid as e:
-        raise BadInput(f"{shown(path)}: {str(e).splitlines()[0]}; mend that value or quote it") from None
+    except pa.ArrowInvalid as e: raise BadInput(f"{shown(path)}: {str(e).splitlines()[0]}; mend that value or quote it") from None
+    except OSError as e: raise BadInput(f"{shown(path)}: {str(e).splitlines()[0].lower()}; was it copied completely?") from None
     _check_ragged(path, ragged)
     binary = [f.name for f in table.schema if pa.types.is_binary(f.type)]
     if binary: raise BadInput(_not_utf8(path, binary[0]))
@@ -175,10 +175,12 @@ def _open_text(path):
 
 def _check_header(path, delimiter, opened=_open_text):
     "The header must be text and look split by the delimiter."
-    with opened(path) as f: head = f.read(1 << 16).split(b"\n")[0].rstrip(b"\r")
-    try: head = head.decode("utf-8-sig")
+    try:
+        with opened(path) as f: head = f.read(1 << 16).split(b"\n")[0].rstrip(b"\r").decode("utf-8-sig")
+    except OSError as e: raise BadInput(f"{_told(path)}: {str(e).splitlines()[0].lower()}; was it copied completely?") from None
     except UnicodeDecodeError: raise BadInput(f"{_told(path)}: the header is not UTF-8 text; save the file as UTF-8 CSV") from None
     if "\0" in head: raise BadInput(f"{_told(path)}: the header holds binary data; is it really a CSV file?")
+    head = re.sub('"[^"]*"', "", head)  # a quoted name may hold anything
     other = max(",;\t|", key=head.count)
     if delimiter not in head and other in head:
         raise BadInput(f"{_told(path)}: the header has no {delimiter!r} but {head.count(other)} of {other!r}; "
@@ -224,12 +226,27 @@ def _parse_lines(block, number, path, schema=None):
     if other:
         line = number + block[:other.start()].count(b"\n")
         raise BadInput(f"{_told(path)} line {line}: not a JSON object: {other[0].decode('utf-8', 'replace')!r}; write one {{...}} per line")
-    parse = pa.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error" if schema else "infer")
-    try: return _validated(pa.json.read_json(pa.BufferReader(block), pa.json.ReadOptions(block_size=len(block) + 1), parse))
+    def read(schema):
+        parse = pa.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error" if schema else "infer")
+        return pa.json.read_json(pa.BufferReader(block), pa.json.ReadOptions(block_size=len(block) + 1), parse)
+    try:
+        table = read(schema and _listable(schema))
+        lists = schema is None and any(pa.types.is_nested(t) for t in table.schema.types)
+        return _validated(read(_listable(table.schema)) if lists else table)
     except pa.ArrowInvalid as e:
         reason, _, row = str(e).splitlines()[0].removeprefix("JSON parse error: ").partition(" in row ")
-        line = f" line {number + int(row):,}" if row.isdigit() else ""
+        last = number + block.count(b"\n") - 1
+        line = f" line {number + int(row):,}" if row.isdigit() else f" lines {number:,} to {last:,}"
         raise BadInput(f"{_told(path)}{line}: {reason.rstrip('.')}; mend that line") from None
+
+# %% ../nbs/02_formats.ipynb #4a94f642
+def _listable(schema):
+    "The same schema with numbers in lists that hold only nulls. Arrow's reader loses leading nulls of a list whose type it infers (issue 51305)."
+    def fill(t, inside=False):
+        if pa.types.is_null(t) and inside: return pa.int64()
+        if pa.types.is_struct(t): return pa.struct([(f.name, fill(f.type, inside)) for f in t])
+        return pa.list_(fill(t.value_type, True)) if pa.types.is_list(t) else t
+    return pa.schema([(f.name, fill(f.type)) for f in schema])
 
 # %% ../nbs/02_formats.ipynb #236068d8
 def _read_jsonl(path):
@@ -366,7 +383,6 @@ class Lied(BadInput):
 def _csv_batches(part, types=None, columns=None, head=None):
     "A CSV (or only its `head`) block by block, after its schema."
     ragged, names = [], []
-    _check_header(part.path, part.delimiter, part.text)
     read = pa.csv.ReadOptions(block_size=BLOCK, use_threads=False)
     parse = pa.csv.ParseOptions(delimiter=part.delimiter, newlines_in_values=True,
                                 invalid_row_handler=lambda row: ragged.append(row) or "skip")
@@ -380,6 +396,15 @@ def _csv_batches(part, types=None, columns=None, head=None):
                 yield batch
         _check_ragged(part.path, ragged)
     except (pa.ArrowException, OSError, KeyError) as e: raise _csv_error(part, str(e), names) from None
+
+# %% ../nbs/02_formats.ipynb #04bca44f
+def _csv_head(part):
+    "The beginning of a CSV: the block from which its types are guessed, and a little more."
+    try:
+        with part.text() as f: head = f.read(BLOCK + (1 << 16))
+    except OSError as e: raise _csv_error(part, str(e), []) from None
+    _check_header(part.path, part.delimiter, lambda _: io.BytesIO(head))
+    return head
 
 # %% ../nbs/02_formats.ipynb #600fd5ba
 def _csv_error(part, said, names):
@@ -415,13 +440,21 @@ def _text_blocks(part):
     if part.kind == "jsonl":
         for block, number in _lines(part):
             table = _parse_lines(block, number, part.path)
-            yield {f.name: f.type for f in table.schema}, Counter({c: missing(table[c]) for c in table.column_names}), len(table)
+            yield {c: _type_seen(table[c]) for c in table.column_names}, Counter({c: missing(table[c]) for c in table.column_names}), len(table)
         return
     names = part.schema.names
     batches = _csv_batches(part, dict.fromkeys(names, pa.string()))
     yield dict.fromkeys(next(batches).names, pa.null()), Counter(), 0
     for batch in batches: yield *_seen_types(batch), len(batch)
 
+def _type_seen(column):
+    "The type of a column, null wherever no value shows it."
+    if column.null_count == len(column): return pa.null()
+    if pa.types.is_list(column.type): return pa.list_(_type_seen(pc.list_flatten(column)))
+    if not pa.types.is_struct(column.type): return column.type
+    return pa.struct([(f.name, _type_seen(c)) for f, c in zip(column.type, column.flatten())])
+
+# %% ../nbs/02_formats.ipynb #5ea44c39
 def _lines(part):
     "The blocks of a JSON Lines file."
     try:
@@ -452,7 +485,7 @@ def text_types(
                 kinds[name] = _wider_text(kinds.get(name, pa.null()), seen.get(name, pa.null()), name, part)
             lost.update(nulls)
             rows += n
-    return kinds, lost, rows
+    return {f.name: f.type for f in _listable(pa.schema(list(kinds.items())))}, lost, rows
 
 def _wider_text(a, b, name, part):
     "What holds both: in a CSV anything is text, in JSON a number is not."
@@ -464,8 +497,7 @@ def _wider_text(a, b, name, part):
 def _schema_of(part):
     "The schema of a file: from its footer, or guessed from its first block."
     if part.kind == "csv":
-        with part.text() as f: head = f.read(BLOCK + (1 << 16))  # a little more than the block that is looked at
-        schema = next(_csv_batches(part, head=head))
+        schema = next(_csv_batches(part, head=_csv_head(part)))
         binary = [f.name for f in schema if pa.types.is_binary(f.type)]
         if binary: raise BadInput(_not_utf8(part.path, binary[0], part.text))
     elif part.kind == "jsonl":
@@ -703,7 +735,7 @@ def _fitted(batch, part, schema):
 def _pieces(part, table):
     "Blocks of a text file or stripes of an ORC file, as they come."
     inside = {n: table.full.field(n).type for n in table.full.names if n not in part.keys}
-    if part.kind == "orc": yield from _stripes(part, [c for c in table.needed if c in inside])
+    if part.kind == "orc": yield from _stripes(part, [c for c in table.needed if c in part.schema.names])
     elif part.kind == "csv":
         wanted = [c for c in table.needed if c in part.schema.names]
         yield from islice(_csv_batches(part, {c: inside[c] for c in wanted}, wanted), 1, None)
@@ -712,15 +744,38 @@ def _pieces(part, table):
             try: yield _parse_lines(block, number, part.path, pa.schema(list(inside.items())))
             except BadInput as e: raise Lied(*e.args) from None
 
+# %% ../nbs/02_formats.ipynb #04751322
+ORC_READER = """
+import sys
+import pyarrow as pa
+from pyarrow import orc
+file, columns = orc.ORCFile(sys.argv[1]), sys.argv[2:]
+out = None
+for i in range(file.nstripes):
+    batch = file.read_stripe(i, columns=columns)
+    out = out or pa.ipc.new_stream(sys.stdout.buffer, batch.schema)
+    out.write_batch(batch)
+if out: out.close()
+"""
+
+def _orc_process(path, columns):
+    "The stripes of an ORC file, read by another process."
+    with subprocess.Popen([sys.executable, "-c", ORC_READER, path, *columns], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        try:
+            if child.stdout.peek(1): yield from pa.ipc.open_stream(child.stdout)
+            said = child.stderr.read().decode("utf-8", "replace").strip().splitlines()
+            if child.wait(): raise pa.ArrowInvalid(said[-1].partition(": ")[2] if said else "its reader crashed")
+        finally: child.kill()
+
 # %% ../nbs/02_formats.ipynb #484b5c88
 def _stripes(part, columns):
     "An ORC file stripe by stripe; all of its rows must be there."
     file = pa.orc.ORCFile(part.disk.open_input_file(part.path))
-    rows = 0
-    for i in range(file.nstripes):
-        batch = file.read_stripe(i, columns=columns or file.schema.names[:1])
+    columns, rows = columns or file.schema.names[:1], 0
+    here = isinstance(part.disk, pa.fs.LocalFileSystem)
+    for batch in _orc_process(part.path, columns) if here else (file.read_stripe(i, columns=columns) for i in range(file.nstripes)):
         rows += len(batch)
-        yield batch
+        yield _validated(batch)
     if rows != file.nrows: raise pa.ArrowInvalid(f"{rows:,} of {file.nrows:,} rows are there")
 
 def _guarded(part, batches):
@@ -818,10 +873,10 @@ def _parquet_writer(path, schema, name):
     return lambda table: writer.write_table(table, row_group_size=len(table)), writer.close
 
 def _orc_writer(path, schema, name):
-    target = pa.schema([(f.name, orc_type(f.type)) for f in schema])
-    writer = pa.orc.ORCWriter(str(path), compression="zstd", stripe_size=1 << 25)
+    target, sink = pa.schema([(f.name, orc_type(f.type)) for f in schema]), _LateFile(path)
+    writer = pa.orc.ORCWriter(sink, compression="zstd", stripe_size=1 << 25)
     writer.write(target.empty_table())  # so that a table without rows is a table
-    return lambda table: writer.write(_in_range(table).cast(target)), writer.close
+    return lambda table: (writer.write(_in_range(table).cast(target)), sink.complain()), lambda: (writer.close(), sink.finish())
 
 def _in_range(table):
     "ORC readers hold time stamps in nanoseconds: the years 1678 to 2261."
@@ -830,6 +885,22 @@ def _in_range(table):
             try: column.cast(pa.timestamp("ns", column.type.tz))
             except pa.ArrowInvalid: raise BadInput(f"column '{name}': a time before 1678 or after 2261, which ORC cannot hold; use Parquet") from None
     return table
+
+# %% ../nbs/02_formats.ipynb #76037c20
+class _LateFile(io.RawIOBase):
+    "A file that keeps an error until it is asked: ORC's writer ends the whole process if its file cannot be written to the end."
+    def __init__(self, path): self.file, self.error = open(path, "wb"), None
+    def writable(self): return True
+    def write(self, data):
+        try: self.error or self.file.write(data)
+        except OSError as e: self.error = e
+        return len(data)
+    def complain(self):
+        if self.error: raise self.error
+    def finish(self):
+        try: self.file.close()
+        except OSError as e: self.error = self.error or e
+        self.complain()
 
 # %% ../nbs/02_formats.ipynb #d22ea632
 def _arrow_writer(path, schema, name):
@@ -873,10 +944,12 @@ def _jsonl_writer(path, schema, name):
     sink, con = _text_sink(path, name), duckdb.connect(config={"threads": 1})
     nested = [pa.types.is_nested(f.type.value_type if pa.types.is_dictionary(f.type) else f.type) for f in schema]
     pairs = ", ".join("'{}', {}(c{})".format(f.name.replace("'", "''"), "json" if deep else "", i) for i, (f, deep) in enumerate(zip(schema, nested)))
+    con.execute("set enable_progress_bar = false")
     def write(table):
-        con.register("piece", _flat_table(table, "jsonl").rename_columns([f"c{i}" for i in range(len(schema))]))
-        for chunk in con.sql(f"select json_object({pairs})::varchar || chr(10) from piece").to_arrow_table()[0].chunks:
-            sink.write("".join(chunk.to_pylist()).encode())
+        for start in range(0, len(table), 16_384):
+            con.register("piece", _flat_table(table.slice(start, 16_384), "jsonl").rename_columns([f"c{i}" for i in range(len(schema))]))
+            lines = con.sql(f"select json_object({pairs})::varchar || chr(10) from piece").to_arrow_table()[0].combine_chunks()
+            sink.write(lines.buffers()[2].slice(0, pc.sum(pc.binary_length(lines)).as_py()))
     return write, lambda: (con.close(), sink.close())
 
 # %% ../nbs/02_formats.ipynb #3aede3bc
@@ -920,7 +993,7 @@ def ahead(
             yield item
 
 # %% ../nbs/02_formats.ipynb #053d4d95
-def grouped(batches, schema, rows=131_072, size=1 << 26):
+def grouped(batches, schema, rows=65_536, size=1 << 25):
     "Batches gathered into tables of about so many rows, or bytes of memory if that is reached first."
     held = []
     for batch in batches:
@@ -957,7 +1030,7 @@ def convert(
     _check_places(src, dst)
     try: return _converted(open_table(src, columns, where, types), dst)
     except Lied as e: lied = str(e)
-    known = text_types(parts_of(src))[0] | _types(types)
+    known = text_types(parts_of(src))[0] | _types(types) if types else "all"
     return _converted(open_table(src, columns, where, known), dst) | {"lied": lied.partition(", but the")[0]}
 
 # %% ../nbs/02_formats.ipynb #ba451247
@@ -1444,12 +1517,13 @@ def write_layout(
     folder: Path,   # is emptied first
 ) -> float:         # seconds
     "Write a table as a layout says."
+    shutil.rmtree(folder, ignore_errors=True)
     start = time.perf_counter()
     if layout.sort: table = table.sort_by(layout.sort)
     options = PARQUET.make_write_options(compression=layout.codec, use_dictionary=layout.dictionary, write_page_checksum=True)
     pads.write_dataset(table, str(folder), format=PARQUET, file_options=options, partitioning=[layout.partition] if layout.partition else None,
                        partitioning_flavor="hive" if layout.partition else None, max_rows_per_group=layout.rows, min_rows_per_group=layout.rows,
-                       use_threads=False, existing_data_behavior="delete_matching")
+                       use_threads=False)
     return time.perf_counter() - start
 
 # %% ../nbs/02_formats.ipynb #fff11b39
