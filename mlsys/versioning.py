@@ -62,7 +62,7 @@ def _make_store(path):
     new = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
         for d in (".dvc/tmp", "snapshots"): (new / d).mkdir(parents=True, exist_ok=True)
-        for name, text in {".dvc/config": STORE_CONFIG, ".gitignore": STORE_IGNORE, ".dvcignore": ""}.items(): (new / name).write_text(text)
+        for name, text in {".dvc/config": STORE_CONFIG, ".gitignore": STORE_IGNORE}.items(): (new / name).write_text(text)
         with contextlib.suppress(FileExistsError): new.rename(path)
     except OSError as e:
         if not (path / ".dvc").is_dir(): raise core.cannot_write(path, e) from e
