@@ -12,9 +12,9 @@ __all__ = ['STORE', 'STORE_CONFIG', 'STORE_IGNORE', 'SECRET', 'INTEGER', 'FLOAT'
            'lineage']
 
 # %% ../nbs/04_versioning.ipynb #d4cf164c
-import contextlib, hashlib, html, json, logging, math, os, re, shutil, sqlite3, sys, tempfile, time
+import contextlib, hashlib, json, logging, math, os, shutil, sqlite3, sys, tempfile, time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from importlib.metadata import version as package_version
 from pathlib import Path, PurePosixPath
@@ -25,13 +25,12 @@ import jinja2
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
 
 # %% ../nbs/04_versioning.ipynb #d57b60b7
 from . import core, formats
-from .core import BadInput, Settings, nearest, shown
+from .core import BadInput, nearest, shown
 
 # %% ../nbs/04_versioning.ipynb #d2622e06
 def _md5(content: bytes) -> str: return hashlib.md5(content, usedforsecurity=False).hexdigest()
@@ -154,7 +153,7 @@ def snapshot_text(snap: Snapshot) -> str:
     "A snapshot as a .dvc file: its outputs lie below a folder of its own, so that no two overlap."
     outs = [{"path": f"{snap.rev}/{name}", "hash": "md5", **out} for name, out in snap.outs.items()]
     meta = {k: v for k, v in snap.__dict__.items() if k != "outs"}
-    return yaml.safe_dump({"meta": meta, "outs": outs}, sort_keys=False, allow_unicode=True, width=140)
+    return yaml.safe_dump({"meta": meta, "outs": outs}, sort_keys=False, width=140)
 
 def snapshot_from(text: str, rev: str, where: str) -> Snapshot:
     "Read a .dvc file of a store; its text must have the hash that its name says."
@@ -435,7 +434,7 @@ def _reaching(repo, remote):
     try:
         there = repo.cloud.get_remote(name)
         yield there.odb, there.fs, there.fs.join(there.path, "snapshots")
-    except BadInput: raise
+    except BadInput as e: raise BadInput(str(e).replace("the remote:", f"remote '{name}' ({known[name]['url']}):")) from None
     except Exception as e:  # the libraries behind the remotes have no common class of errors
         reason = next(iter(str(e).splitlines()), "") or type(e).__name__
         hint = "; `pip install 'mlsys[s3]'`" if isinstance(e, DvcException) and "dvc-s3" in str(e) else ""
@@ -643,6 +642,7 @@ def lab(
     for name, text in files.items():
         with core.atomic(folder / name) as tmp: tmp.write_text(text, encoding="utf-8")
     _git_init(folder, files)
+    (folder / ".dvc" / "config.local").write_text(f"[core]\n    site_cache_dir = {folder}/.dvc/site\n")
     return folder
 
 # %% ../nbs/04_versioning.ipynb #104895f3
@@ -672,7 +672,7 @@ def _lab_repo(folder):
     from dvc.repo import Repo
     folder = Path(folder).absolute()
     with contextlib.chdir(folder), open(os.devnull, "w") as null, contextlib.redirect_stdout(null):
-        with Repo(str(folder), config={"core": {"site_cache_dir": str(folder / ".dvc" / "site")}}) as repo: yield repo
+        with Repo(str(folder)) as repo: yield repo
 
 def compare(folder) -> pd.DataFrame:  # one row per run, sorted by name; columns: parameters, then metrics
     "Parameters and metrics of all runs (`dvc exp show`)."
@@ -689,7 +689,7 @@ def _text(path) -> str: return "'" + str(path).replace("'", "''") + "'"
 def _scan(con, side, path):
     "A view over Parquet files, read in pieces; anything else is read whole by chapter 02, which is strict."
     files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path] if path.suffix in (".parquet", ".pq") else []
-    if not files: return con.register(f"{side}_raw", formats.open_source(path))
+    if not files or not path.exists(): return con.register(f"{side}_raw", formats.open_source(path))
     parts = ", ".join(map(_text, files))
     options = f"hive_partitioning={path.is_dir()}, hive_types_autocast=false, union_by_name=true"
     con.execute(f"create view {side}_raw as from read_parquet([{parts}], {options})")
@@ -796,7 +796,7 @@ def find_key(con, common) -> list:  # names of columns; empty where there is non
     "A small set of columns that tells the rows apart, on each side."
     names, key = _candidates(con, common), []
     rows = con.execute("select count(*) from both_sides").fetchone()[0] if names else 0
-    left, best = rows, 0
+    left = rows
     while names and left > 0 and len(key) < MAX_KEY:
         gain = _separates(con, key, names) if key else {names[0]: 1}
         column = max(gain, key=lambda n: (gain[n], -names.index(n)))
@@ -875,7 +875,8 @@ def _numbers(con, columns, by, rows) -> dict:  # {name: {distance, edges, a: {mi
     if not columns: return {}
     edges, found = _edges(con, columns, by, rows), {n: {} for n in columns}
     def stats(n, x): return f"count({x}), min({x}), max({x}), avg({x}), histogram({place(*edges[n], x)})"
-    def place(low, width, x): return f"least({BINS - 1}, greatest(0, floor(({x} - {low}) / {width})))::utinyint"
+    def place(low, width, x):  # `greatest` of null and 0 is 0
+        return f"case when {x} is not null then least({BINS - 1}, greatest(0, floor(({x} - {low}) / {width})))::utinyint end"
     for s in "ab":
         told = con.execute(f"select {', '.join(stats(n, _number(n, t)) for n, t in columns.items())} from {s}").fetchone()
         for i, n in enumerate(columns):
