@@ -307,10 +307,14 @@ def _wrong(repo, oids) -> set:
     with ThreadPoolExecutor() as pool: return set(pool.map(look, list(oids))) - {None}
 
 # %% ../nbs/04_versioning.ipynb #103b0042
-def _fetch(repo, source, oids):
-    "Copy what is missing from a remote; what arrives is hashed, and kept only if it is what its name says."
-    cache = repo.cache.local
-    _add(cache, source.fs, [source.oid_to_path(o) for o in oids], oids, "the remote")
+def _present(odb, oids) -> set:
+    "Those of these hashes that a store or remote has a file for (DVC would delete a damaged one in a folder; that is not ours to do)."
+    return {o for o in oids if odb.exists(o)} if odb.fs.protocol == "local" else set(odb.oids_exist(list(oids)))
+
+def _fetch(repo, source, oids) -> set:
+    "Copy files from a remote; what arrives is hashed and kept only if it is what its name says. Returns those that are still wrong."
+    there = sorted(_present(source, oids))
+    _add(repo.cache.local, source.fs, [source.oid_to_path(o) for o in there], there, "the remote")
     return _wrong(repo, oids)
 
 # %% ../nbs/04_versioning.ipynb #33f00a7e
@@ -318,8 +322,7 @@ def _need(repo, found):
     "Each of these files is in the store and is what its name says; what is not is fetched from the default remote, if there is one."
     wrong = _wrong(repo, found)
     if wrong and repo.config["core"].get("remote"):
-        with _reaching(repo, None) as (there, _, _): there_too = set(there.oids_exist(sorted(wrong)))
-        wrong = _fetch(repo, there, sorted(there_too)) | (wrong - there_too)
+        with _reaching(repo, None) as (there, _, _): wrong = _fetch(repo, there, wrong)
     if wrong:
         raise BadInput(f"{shown(repo.root_dir)}: {found[min(wrong)]} is missing or damaged ({len(wrong)} of {len(found)} files); "
                        "save that version's files again, or `mlsys version pull` from a remote that has them")
@@ -345,13 +348,14 @@ def _sweep(path):
 def _put_back(repo, path, oid):
     "Lay the content of a hash out beside its place, then rename."
     from dvc.fs import localfs
-    from dvc_data.hashfile.checkout import checkout
+    from dvc_data.hashfile.checkout import LinkError, checkout
     new, old = (path.with_name(f".{path.name}.{os.getpid()}.{kind}") for kind in ("new", "old"))
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         checkout(str(new), localfs, _loaded(repo, oid), repo.cache.local, force=True, state=None)
         if path.exists(): path.rename(old)
         new.rename(path)
+    except LinkError as e: raise e.__cause__ or e  # a full disk, say
     finally: _sweep(path)
 
 # %% ../nbs/04_versioning.ipynb #58cb80ad
@@ -451,19 +455,30 @@ def _must_be_whole(repo, oids):
     wrong = _wrong(repo, oids)
     if wrong:
         raise BadInput(f"{shown(repo.root_dir)}: {len(wrong)} files are missing or damaged, nothing was copied; `mlsys version verify` says which")
+def _forged(there, oids) -> set:
+    "Files of a remote that are not what their names say; they are removed there."
+    def wrong(oid):
+        with there.fs.open(there.oid_to_path(oid), "rb") as f:
+            return hashlib.file_digest(f, lambda: hashlib.md5(usedforsecurity=False)).hexdigest() != oid.removesuffix(".dir")
+    found = {o for o in sorted(oids) if wrong(o)}
+    for o in found: there.fs.remove(there.oid_to_path(o))
+    return found
 
 # %% ../nbs/04_versioning.ipynb #10cf3755
 def push(
     remote=None,  # its name; None: the default one
     store=None,
+    check=False,  # read what is there too, and replace what is not what its name says
 ) -> dict:        # versions and files that were copied
     "Copy all versions to a remote; what is there already is not copied again."
     store = find_store(store)
     with opened(store) as repo, _reaching(repo, remote) as (there, fs, folder):
-        cache, known, every = repo.cache.local, set(_remote_revs(fs, folder)), log(store)
+        cache, every = repo.cache.local, log(store)
+        known = [] if check else _remote_revs(fs, folder)
         new = [x for x in every if x.rev not in known]
         oids = [*_objects(repo, every), *sorted(_folders(every))]
-        missing = [o for o in oids if o not in set(there.oids_exist(oids))]
+        present = _present(there, oids) - (_forged(there, _present(there, oids)) if check else set())
+        missing = [o for o in oids if o not in present]
         _must_be_whole(repo, missing)
         for part in ([o for o in missing if not o.endswith(".dir")], [o for o in missing if o.endswith(".dir")]):
             _add(there, cache.fs, [cache.oid_to_path(o) for o in part], part, "the remote")
@@ -479,7 +494,7 @@ def _pull_history(repo, store, there, fs, folder) -> list:
     snaps = [snapshot_from(fs.read_text(fs.join(folder, f"{r}.dvc"), encoding="utf-8"), r, "the remote") for r in revs]
     missing = [o for o in sorted(_folders([*snaps, *log(store)])) if not repo.cache.local.exists(o)]
     wrong = _fetch(repo, there, missing)
-    if wrong: raise BadInput(f"the remote: the list of folder {min(wrong)[:8]} was changed or damaged there; push it again from a store that has it")
+    if wrong: raise BadInput(f"the remote: the list of folder {min(wrong)[:8]} was changed or damaged there; `mlsys version push --check` mends it")
     return snaps
 
 # %% ../nbs/04_versioning.ipynb #29604001
@@ -499,7 +514,7 @@ def pull(
         wrong = _fetch(repo, there, missing)
         if wrong:
             raise BadInput(f"the remote: {found[min(wrong)]} is missing or was changed there ({len(wrong)} of {len(missing)} files); "
-                           "the good ones are kept; push it again from a store that has it")
+                           "the good ones are kept; `mlsys version push --check` from a store that has it mends the remote")
         for x in sorted(new, key=lambda x: x.time):
             with core.atomic(_place(store, x.rev)) as tmp: tmp.write_text(snapshot_text(x), encoding="utf-8")
         return dict(versions=len(new), files=len(missing))
