@@ -211,12 +211,18 @@ def version_remote(name: str, url: str, option: Annotated[list[str], typer.Optio
     versioning.add_remote(name, url, store or None, **dict(o.split("=", 1) for o in option or ()))
 
 @version_app.command("push")
-def version_push(remote: Remote = "", store: StoreAt = "", as_json: AsJson = False):
+def version_push(
+    remote: Remote = "",
+    check: Annotated[bool, typer.Option("--check", help="Read what is there too, and replace what was damaged.")] = False,
+    store: StoreAt = "",
+    as_json: AsJson = False,
+):
     "Copy all versions to a remote."
     from mlsys import versioning
-    done = versioning.push(remote or None, store or None)
+    done = versioning.push(remote or None, store or None, check)
     say(done, f"{done['versions']} versions and {done['files']} files copied", as_json)
 
+# %% ../nbs/92_cli.ipynb #5e7a91c3
 @version_app.command("pull")
 def version_pull(remote: Remote = "", url: Annotated[str, typer.Option(help="Add this remote first.")] = "", store: StoreAt = "", as_json: AsJson = False):
     "Copy all versions from a remote."
