@@ -31,10 +31,11 @@ STAGES = [
     Stage("01_design", (), ("design",), ("data", "run", "inference", "location", "learning", "metrics", "constraints")),
     Stage("02_formats", (), ("table", "formats"), ("data", "run")),
     Stage("03_testing", ("table",), ("testing",), ("data", "run")),
+    Stage("04_versioning", ("table", "testing"), ("versioning",), ("data", "run")),
     Stage("06_training", ("table", "testing"), ("training",), ("data", "inference", "location", "learning", "metrics", "constraints", "run")),
     Stage("08_evaluation", ("table", "training"), ("evaluation",), ("data", "metrics", "run")),
     Stage("12_inference", ("table", "testing", "training"), ("inference",), ("data", "inference", "run")),
-    Stage("91_report", ("design", "formats", "testing", "training", "evaluation", "inference"), ("report.html",), ()),
+    Stage("91_report", ("design", "formats", "testing", "versioning", "training", "evaluation", "inference"), ("report.html",), ()),
 ]
 PARTS = ["00_core", "90_pipeline", "92_cli"]  # chapters of the book that are no stage of a system
 
@@ -134,7 +135,7 @@ def _stage_entry(stage, s, card, here):
     deps = [here(chapters()[stage.chapter]), *map(here, code_behind(module) if module.exists() else []), *map(at, stage.reads)]
     if "table" in stage.writes and (s.home / s.data.source).exists(): deps.append(s.data.source)
     # a folder stays while its stage runs, so that a failure leaves the last good result
-    outs = [{at(name): {"persist": True} | ({"cache": False} if name == "formats" else {})} for name in stage.writes]
+    outs = [{at(name): {"persist": True} | ({"cache": False} if name in ("formats", "versioning") else {})} for name in stage.writes]
     outs.append({f"{s.run.build}/notebooks/{stage.chapter}.ipynb": {"persist": True}})
     sections = [{f"{s.run.build}/settings.json": list(stage.sections)}] if stage.sections else []
     return dict(cmd=_command(stage.chapter, card), deps=deps, **({"params": sections} if sections else {}), outs=outs)

@@ -36,7 +36,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 from torch import nn
 
 # %% ../nbs/06_training.ipynb #5c1a6af4
-from . import core, formats
+from . import core, formats, versioning
 from .core import BadInput, Settings, nearest, shown
 
 # %% ../nbs/06_training.ipynb #406626d0
@@ -635,7 +635,8 @@ def versions(data: formats.Dataset, s: Settings) -> dict:
     "What the bundle was made with: Python, packages, commit, data."
     names = ("mlsys", "numpy", "pandas", "pyarrow", "scikit-learn", "torch", "onnx", "onnxruntime")
     return dict(python=platform.python_version(), packages={n: version(n) for n in names}, commit=_git_commit(s.home),
-                data=dict(name=data.name, rows=data.rows, manifest_sha256=sha256((data.folder / formats.MANIFEST).read_bytes())))
+                data=dict(name=data.name, rows=data.rows, manifest_sha256=sha256((data.folder / formats.MANIFEST).read_bytes()),
+                          md5=versioning.fingerprint(data.folder), learned=versioning.rows_digest(labelled(data, s, data.train)["_row"])))
 
 # %% ../nbs/06_training.ipynb #23a6c2b7
 def _markdown_table(frame):
