@@ -4,18 +4,18 @@
 
 # %% auto #0
 __all__ = ['NO_TIME', 'READ', 'MAX_CODES', 'NOON', 'SIXTH', 'OPSETS', 'ONNX_TYPES', 'KINDS', 'MODELS', 'CARD', 'REQUIRED',
-           'SPACE', 'RUNGS', 'SCORES', 'Laps', 'feature_columns', 'labelled', 'split', 'raw_inputs', 'Features',
-           'learn_features', 'encode', 'Rows', 'rows', 'unused', 'Graph', 'text_ops', 'time_ops', 'number_ops',
-           'prepare_graph', 'core_graph', 'export_model', 'session', 'run_onnx', 'fit_always_no', 'rate_table',
-           'fit_rate', 'Model', 'one_hot', 'fit_logistic', 'logistic_core', 'served_by_onnx', 'precision_recall',
-           'choose_threshold', 'card_threshold', 'predict_all', 'auc_by_period', 'sha256', 'versions', 'model_card',
-           'bundle_files', 'save_bundle', 'save', 'check_onnx', 'Bundle', 'load_bundle', 'fit_boosting', 'trees_node',
-           'trees_core', 'Recipe', 'Network', 'row_loss', 'deterministic', 'probabilities', 'State', 'first_state',
-           'fingerprint', 'save_checkpoint', 'load_checkpoint', 'sparkline', 'draw_losses', 'looked_at', 'loss_curve',
-           'checked_rows', 'fit_network', 'Probability', 'export_core', 'draw_recipes', 'Ready', 'prepare',
-           'search_repository', 'trial', 'run_trial', 'search_cost', 'search', 'best_recipe', 'draw_search',
-           'choose_served', 'deploy', 'first_steps', 'fit_ladder', 'train', 'bundle', 'predictions_of',
-           'pairs_by_block', 'redrawn_auc', 'auc_lead']
+           'PUPIL', 'SPACE', 'RUNGS', 'SCORES', 'Laps', 'feature_columns', 'labelled', 'split', 'raw_inputs',
+           'Features', 'learn_features', 'encode', 'Rows', 'rows', 'unused', 'Graph', 'text_ops', 'time_ops',
+           'number_ops', 'prepare_graph', 'core_graph', 'export_model', 'session', 'run_onnx', 'fit_always_no',
+           'rate_table', 'fit_rate', 'Model', 'one_hot', 'fit_logistic', 'logistic_core', 'served_by_onnx',
+           'precision_recall', 'choose_threshold', 'card_threshold', 'predict_all', 'auc_by_period', 'sha256',
+           'versions', 'model_card', 'bundle_files', 'save_bundle', 'save', 'check_onnx', 'Bundle', 'load_bundle',
+           'fit_boosting', 'trees_node', 'trees_core', 'Recipe', 'Network', 'row_loss', 'deterministic',
+           'probabilities', 'State', 'first_state', 'fingerprint', 'save_checkpoint', 'load_checkpoint', 'sparkline',
+           'draw_losses', 'looked_at', 'loss_curve', 'checked_rows', 'fit_network', 'blend', 'shaken', 'taught',
+           'fit_pupil', 'Probability', 'export_core', 'draw_recipes', 'Ready', 'prepare', 'search_repository', 'trial',
+           'run_trial', 'search_cost', 'search', 'best_recipe', 'draw_search', 'choose_served', 'deploy', 'first_steps',
+           'fit_ladder', 'train', 'bundle', 'predictions_of', 'pairs_by_block', 'redrawn_auc', 'auc_lead']
 
 # %% ../nbs/06_training.ipynb #00b597c1
 import contextlib, copy, hashlib, inspect, itertools, json, logging, math, os, platform, shlex, shutil, sys, time, warnings
@@ -1066,6 +1066,57 @@ def _learn_and_look(state, tensors, valid, recipe):
     state.history.append(dict(epoch=len(state.history) + 1, train=train, valid=float(loss), auc=float(auc)))
     if state.best_epoch == len(state.history): state.best = copy.deepcopy(state.mean.state_dict())
 
+# %% ../nbs/06_training.ipynb #a1f20e02
+def blend(*models):
+    "The mean of several models on the scale of logits, as a model."
+    def logits(p):
+        p = np.clip(p.astype(np.float64), 1e-6, 1 - 1e-6)
+        return np.log(p / (1 - p))
+    return lambda rows: (1 / (1 + np.exp(-np.mean([logits(m(rows)) for m in models], 0)))).astype(np.float32)
+
+def shaken(
+    rows: Rows,
+    share: float,  # chance of a value to come from another row
+    random: np.random.Generator,
+) -> Rows:         # without answers and raw columns
+    "A copy in which columns are partly shuffled, so that each keeps its values but not its company."
+    def shake(x): return np.where(random.random(x.shape) < share, x[random.integers(0, len(x), x.shape), np.arange(x.shape[1])], x)
+    return Rows({}, shake(rows.codes), shake(rows.floats), np.full(len(rows), np.nan))
+
+# %% ../nbs/06_training.ipynb #a1f20e03
+PUPIL = Recipe(dropout=0.0, blank=0.0, decay=0.01, epochs=8)  # a pupil may learn by heart
+
+def taught(
+    fit: Rows,
+    teacher,     # function from `Rows` to probabilities; sees codes and floats, no raw columns
+    copies=3,    # shaken ones, beside the rows to fit
+    share=0.2,   # see `shaken`
+    seed=0,
+) -> Rows:       # with the teacher's probabilities as answers
+    "Rows for a pupil."
+    random = np.random.default_rng(seed)
+    parts = [fit, *(shaken(fit, share, random) for _ in range(copies))]
+    codes, floats = (np.concatenate([getattr(p, k) for p in parts]) for k in ("codes", "floats"))
+    unmarked = Rows({}, codes, floats, np.full(len(codes), np.nan))
+    return replace(unmarked, y=teacher(unmarked).astype(np.float64))
+
+# %% ../nbs/06_training.ipynb #a1f20e04
+def fit_pupil(
+    net: Network,  # learned from the answers
+    boosting,      # function from `Rows` to probabilities
+    fit: Rows,
+    valid: Rows,
+    features: Features,
+    s: Settings,
+    recipe=PUPIL,
+    checkpoint=None,
+) -> Network:      # the pupil, or `net` where that is better on the validation rows
+    "A network that learns from a network and from trees."
+    recipe = replace(recipe, width=net.layers[0].out_features, embedding=max(e.embedding_dim for e in net.embeddings))
+    teacher = blend(lambda rows: probabilities(net, rows), boosting)
+    pupil, _ = fit_network(taught(fit, teacher, seed=s.run.seed), valid, features, s, recipe, checkpoint)
+    return min((pupil, net), key=lambda n: log_loss(valid.y, probabilities(n, valid), labels=[0, 1]))
+
 # %% ../nbs/06_training.ipynb #a8359d66
 class Probability(nn.Module):
     "The network with its sigmoid, for export."
@@ -1280,7 +1331,7 @@ def fit_ladder(
 ) -> tuple[dict, Network]:  # the simpler models by name; the network
     "Fit every step of the ladder."
     simple = first_steps(Ready(None, features, None, fit, valid), s) | dict(boosting=fit_boosting(fit, valid, features, s.run.seed))
-    return simple, fit_network(fit, valid, features, s)[0]
+    return simple, fit_pupil(fit_network(fit, valid, features, s)[0], simple["boosting"], fit, valid, features, s)
 
 # %% ../nbs/06_training.ipynb #3f36a4c5
 def train(
@@ -1296,7 +1347,8 @@ def train(
     path = deploy("logistic", models, ready, s)
     if served == "logistic": return path
     models["boosting"] = fit_boosting(ready.fit, ready.valid, ready.features, s.run.seed)
-    net, _ = fit_network(ready.fit, ready.valid, ready.features, s, recipe, checkpoint)
+    parts = ready.fit, ready.valid, ready.features, s
+    net = fit_pupil(fit_network(*parts, recipe, checkpoint)[0], models["boosting"], *parts)
     models["network"] = Model(lambda rows: probabilities(net, rows), lambda: export_core(net))
     return deploy(choose_served(served, models, ready.valid, s), models, ready, s)
 
@@ -1349,5 +1401,6 @@ def auc_lead(
         drawn = np.vstack([np.ones(len(names)), random.multinomial(len(names), np.ones(len(names)) / len(names), draws)])
         with np.errstate(invalid="ignore"):  # a draw without one of the classes is left out below
             gaps.append(redrawn_auc(g.y.to_numpy(), g[a].to_numpy(), block, drawn) - redrawn_auc(g.y.to_numpy(), g[b].to_numpy(), block, drawn))
-    mean = np.nanmean(gaps, 0) if gaps else np.full(draws + 1, np.nan)
+    if not gaps: return (math.nan,) * 3
+    mean = np.nanmean(gaps, 0)
     return float(mean[0]), *map(float, np.nanquantile(mean[1:], [0.025, 0.975]))
