@@ -148,7 +148,8 @@ def test_weights_choose_the_rows_that_count():
 
 @pytest.mark.parametrize("weights, words", [
     (np.ones(7), "3000 rows to fit need as many weights"), (np.full(3000, np.nan), "row 0 weighs nan"), (np.zeros(3000), "sum to zero"),
-    (np.r_[np.ones(2999), -1e-9], "row 2999 weighs -1e-09"), (np.r_[np.inf, np.ones(2999)], "row 0 weighs inf"), (np.ones((3000, 1)), "as many weights")])
+    (np.r_[np.ones(2999), -1e-9], "row 2999 weighs -1e-09"), (np.r_[np.inf, np.ones(2999)], "row 0 weighs inf"),
+    (np.ones((3000, 1)), "as many weights")])
 def test_weights_that_make_no_sense(weights, words):
     with pytest.raises(BadInput, match=words):
         fit_network(FIT, VALID, FEATURES, ONE, SHORT, weights=weights)
@@ -157,7 +158,8 @@ def test_weights_that_make_no_sense(weights, words):
 @pytest.mark.parametrize("change, words", [
     (dict(fit=replace(FIT, y=np.where(np.arange(3000) == 17, np.nan, FIT.y))), "rows to fit: row 17 has the label nan"),
     (dict(valid=replace(VALID, y=VALID.y * 2)), "validation rows: row .* has the label 2.0"),
-    (dict(fit=replace(FIT, y=np.ones(3000))), "must each hold both classes"), (dict(valid=replace(VALID, y=np.zeros(1000))), "must each hold both classes"),
+    (dict(fit=replace(FIT, y=np.ones(3000))), "must each hold both classes"),
+    (dict(valid=replace(VALID, y=np.zeros(1000))), "must each hold both classes"),
     (dict(recipe=replace(SHORT, rate=1e9, epochs=6)), "diverged in epoch .*lower the recipe's rate")])
 def test_rows_that_nothing_can_be_learned_from(change, words):
     with pytest.raises(BadInput, match=words):
@@ -274,9 +276,12 @@ def training_axes():
 
 def test_a_search_keeps_its_budget(tmp_path, monkeypatch):
     s = card(tmp_path, mixed_table(), time="when")
-    monkeypatch.setattr(training, "run_trial", lambda folder, name, recipe: dict(valid=1 / recipe.width, auc=0.5, epoch=1, fit_seconds=0.0, seconds=1e6))
+    def taking(seconds):
+        return lambda folder, name, recipe: dict(valid=1 / recipe.width, auc=0.5, epoch=1, fit_seconds=0.0, seconds=seconds)
+
+    monkeypatch.setattr(training, "run_trial", taking(1e6))
     assert len(training.search(s, 10)) == 1  # what would not end in time is not begun; the first always is
-    monkeypatch.setattr(training, "run_trial", lambda folder, name, recipe: dict(valid=1 / recipe.width, auc=0.5, epoch=1, fit_seconds=0.0, seconds=0.0))
+    monkeypatch.setattr(training, "run_trial", taking(0.0))
     trials = training.search(s, 500, space=dict(width=(8, 16, 32, 64, 128, 256, 512, 1024, 2048)))
     assert trials.groupby("rung").size().tolist() == [9, 3, 1] and trials.width.iloc[-1] == 2048
     for seconds, words in ((0, "a budget of 0 seconds"), (math.nan, "a budget of nan"), (1e9, "more than .constraints. budget_per_month")):
@@ -310,13 +315,16 @@ def test_in_a_terminal_a_bar_with_a_curve():
     import pty
     ours, theirs = pty.openpty()
     code = CURVE.replace("import *", "import fit_network")
-    env = os.environ | {"PYTHONPATH": f"{Path(__file__).parent}{os.pathsep}{Path(training.__file__).parent.parent}", "TERM": "xterm", "COLUMNS": "120"}
+    paths = os.pathsep.join([str(Path(__file__).parent), str(Path(training.__file__).parent.parent)])
+    env = os.environ | {"PYTHONPATH": paths, "TERM": "xterm", "COLUMNS": "120"}
     process = subprocess.Popen([sys.executable, "-c", code], stderr=theirs, env=env)
     os.close(theirs)
     said = b""
     try:
-        while part := os.read(ours, 65536): said += part
-    except OSError: pass  # Linux's way to say that the other side has closed
+        while part := os.read(ours, 65536):
+            said += part
+    except OSError:  # Linux's way to say that the other side has closed
+        assert process.wait() == 0
     assert process.wait() == 0
     assert "training the network" in said.decode() and "█" in said.decode() and "3/3" in said.decode()
 
@@ -325,7 +333,8 @@ def test_in_a_terminal_a_bar_with_a_curve():
 
 
 @examples(max_examples=100, deadline=None)
-@given(st.lists(st.tuples(st.booleans(), st.integers(0, 6), st.integers(0, 3)), min_size=4, max_size=50), st.lists(st.integers(0, 3), min_size=4, max_size=4))
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 6), st.integers(0, 3)), min_size=4, max_size=50),
+       st.lists(st.integers(0, 3), min_size=4, max_size=4))
 def test_auc_of_redrawn_blocks_is_scikit_learns_weighted_one(drawn, counts):
     y, p, block = (np.array(c) for c in zip(*drawn, strict=True))
     weight = np.array(counts)[block]
