@@ -13,9 +13,10 @@ __all__ = ['NO_TIME', 'READ', 'MAX_CODES', 'NOON', 'SIXTH', 'OPSETS', 'ONNX_TYPE
            'fit_boosting', 'trees_node', 'trees_core', 'Recipe', 'Network', 'row_loss', 'deterministic',
            'probabilities', 'State', 'first_state', 'fingerprint', 'save_checkpoint', 'load_checkpoint', 'sparkline',
            'draw_losses', 'looked_at', 'loss_curve', 'checked_rows', 'fit_network', 'blend', 'shaken', 'taught',
-           'fit_pupil', 'Probability', 'export_core', 'draw_recipes', 'Ready', 'prepare', 'search_repository', 'trial',
-           'run_trial', 'search_cost', 'search', 'best_recipe', 'draw_search', 'choose_served', 'deploy', 'first_steps',
-           'fit_ladder', 'train', 'bundle', 'predictions_of', 'pairs_by_block', 'redrawn_auc', 'auc_lead']
+           'fit_pupil', 'Probability', 'export_core', 'draw_recipes', 'Ready', 'prepare', 'search_cost',
+           'search_repository', 'trial', 'run_trial', 'search', 'best_recipe', 'draw_search', 'choose_served', 'deploy',
+           'first_steps', 'fit_ladder', 'train', 'bundle', 'predictions_of', 'pairs_by_block', 'redrawn_auc',
+           'auc_lead']
 
 # %% ../nbs/06_training.ipynb #00b597c1
 import contextlib, copy, hashlib, inspect, itertools, json, logging, math, os, platform, shlex, shutil, sys, time, warnings
@@ -1034,19 +1035,15 @@ def checked_rows(
 
 # %% ../nbs/06_training.ipynb #30b9f3e5
 def fit_network(
-    fit: Rows,
-    valid: Rows,
-    features: Features,
-    s: Settings,
+    fit: Rows, valid: Rows, features: Features, s: Settings,
     recipe=Recipe(),
     checkpoint=None,  # a file; training goes on from it if it is there
     weights=None,     # of the rows to fit, see `checked_rows`
 ) -> tuple[Network, pd.DataFrame]:  # the network of the best epoch; losses and AUC by epoch
     "Train with early stopping on the validation rows."
     weights = checked_rows(fit, valid, weights)
-    mark = fingerprint(fit, valid, s, recipe, weights) if checkpoint else None
     with deterministic(s), loss_curve(recipe.epochs) as show:
-        state = first_state(features, recipe)
+        state, mark = first_state(features, recipe), fingerprint(fit, valid, s, recipe, weights) if checkpoint else None
         if checkpoint and Path(checkpoint).exists(): load_checkpoint(checkpoint, state, mark)
         tensors = [torch.tensor(x) for x in (fit.codes, fit.floats, fit.y.astype(np.float32), weights)]
         while not state.finished(recipe):
@@ -1174,10 +1171,25 @@ def prepare(s: Settings) -> Ready:
     features = learn_features(fit_table, feature_columns(data, s), data.time)
     return Ready(data, features, valid_table, rows(fit_table, features), rows(valid_table, features))
 
+# %% ../nbs/06_training.ipynb #a1f20c09
+RUNGS = ((2, 0.5), (6, 0.75), (None, 1.0))  # epochs (None: the recipe's own), and the share of the budget that may be gone after it
+
+def search_cost(seconds, s: Settings) -> float:
+    "What a search costs; one that costs more than the card's month is refused."
+    cost = seconds / 3600 * s.constraints.price_per_hour
+    if not 0 < seconds < math.inf: raise BadInput(f"search: a budget of {seconds} seconds; give a positive number")
+    if cost > s.constraints.budget_per_month:
+        raise BadInput(f"search: {seconds / 3600:,.0f} hours cost {cost:,.0f}, more than [constraints] budget_per_month = "
+                       f"{s.constraints.budget_per_month:g}; search for a shorter time")
+    return cost
+
 # %% ../nbs/06_training.ipynb #a1f20c05
-def search_repository(folder: Path, ready: Ready, s: Settings, recipe: Recipe) -> None:
+def search_repository(folder: Path, budget_seconds, s: Settings, recipe: Recipe) -> None:
     "A git and DVC repository with one stage: train the recipe of params.yaml."
     import yaml
+    search_cost(budget_seconds, s)  # before anything is written
+    shutil.rmtree(folder, ignore_errors=True)
+    ready = prepare(s)
     stage = dict(cmd=shlex.join([sys.executable, "-c", "from mlsys.training import trial; trial()"]), deps=["rows.safetensors", "setup.json"],
                  params=list(asdict(recipe)), metrics=[{"metrics.json": {"cache": False}}])
     setup = dict(features=asdict(ready.features), seed=s.run.seed, threads=s.run.threads)
@@ -1233,18 +1245,6 @@ def run_trial(folder: Path, name: str, recipe: Recipe) -> dict:  # valid, auc, e
         except DvcException as e: raise BadInput(f"{shown(folder)}: trial {name} failed ({' '.join(str(e).split())})") from e
         return core.read_json("metrics.json") | dict(seconds=time.perf_counter() - start)
 
-# %% ../nbs/06_training.ipynb #a1f20c09
-RUNGS = ((2, 0.5), (6, 0.75), (None, 1.0))  # epochs (None: the recipe's own), and the share of the budget that may be gone after it
-
-def search_cost(seconds, s: Settings) -> float:
-    "What a search costs; one that costs more than the card's month is refused."
-    cost = seconds / 3600 * s.constraints.price_per_hour
-    if not 0 < seconds < math.inf: raise BadInput(f"search: a budget of {seconds} seconds; give a positive number")
-    if cost > s.constraints.budget_per_month:
-        raise BadInput(f"search: {seconds / 3600:,.0f} hours cost {cost:,.0f}, more than [constraints] budget_per_month = "
-                       f"{s.constraints.budget_per_month:g}; search for a shorter time")
-    return cost
-
 # %% ../nbs/06_training.ipynb #a1f20c10
 def search(
     s: Settings,
@@ -1254,11 +1254,8 @@ def search(
     rungs=RUNGS,
 ) -> pd.DataFrame:          # one row per trial: rung, at (seconds since the start), valid, auc, epoch, seconds, and the recipe
     "Search for a better recipe by random draws and successive halving, each trial a DVC experiment under build/training/search."
-    search_cost(budget_seconds, s)
-    start, folder, done = time.perf_counter(), core.out_folder(s, "training") / "search", []
-    shutil.rmtree(folder, ignore_errors=True)
-    search_repository(folder.absolute(), prepare(s), s, recipe)
-    left = draw_recipes(space, s.run.seed, recipe)
+    start, folder, left, done = time.perf_counter(), core.out_folder(s, "training") / "search", draw_recipes(space, s.run.seed, recipe), []
+    search_repository(folder.absolute(), budget_seconds, s, recipe)
     for rung, (epochs, share) in enumerate(rungs):
         tried = []
         for drawn in left:
