@@ -89,14 +89,14 @@ def compare(folder, whole):
 
 def test_killed_at_random_moments(whole, tmp_path):
     rng, killed = random.Random(7), 0
-    for _ in range(4):
-        process, before = start(tmp_path), len(list(tmp_path.rglob("said-*")))
-        while len(list(tmp_path.rglob("said-*"))) < before + 5 and process.poll() is None:
-            time.sleep(0.02)
-        time.sleep(rng.random() * 0.3)
+    for part in range(3):
+        process, files = start(tmp_path), 80 * part + rng.randrange(5, 80)
+        while len(list(tmp_path.rglob("said-*"))) < files and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(rng.random() * 0.05)
         process.send_signal(signal.SIGKILL)
         killed += process.wait() == -signal.SIGKILL
-    assert killed >= 3
+    assert killed == 3
     process = start(tmp_path)
     assert process.wait() == 0, process.stderr.read().decode()
     compare(tmp_path, whole)
@@ -104,7 +104,7 @@ def test_killed_at_random_moments(whole, tmp_path):
 
 
 def test_killed_between_what_was_said_and_the_state(whole, tmp_path):
-    for kill_at in (1, 7, 60, 100):
+    for kill_at in (1, 100):
         process = start(tmp_path, kill_at)
         assert process.wait() == -signal.SIGKILL, process.stderr.read().decode()
     process = start(tmp_path)
