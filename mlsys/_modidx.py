@@ -347,6 +347,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                               'mlsys.online.event_times': ('online.html#event_times', 'mlsys/online.py'),
                               'mlsys.online.flight_minutes': ('online.html#flight_minutes', 'mlsys/online.py'),
                               'mlsys.online.flight_times': ('online.html#flight_times', 'mlsys/online.py'),
+                              'mlsys.online.has_clocks': ('online.html#has_clocks', 'mlsys/online.py'),
                               'mlsys.online.identity': ('online.html#identity', 'mlsys/online.py'),
                               'mlsys.online.keep_arrays': ('online.html#keep_arrays', 'mlsys/online.py'),
                               'mlsys.online.load_state': ('online.html#load_state', 'mlsys/online.py'),

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['NEVER', 'DAY', 'NO_ZONE', 'FLIGHT_CLOCKS', 'LEARNERS', 'GRIDS', 'BOOSTING', 'zone_minutes', 'flight_minutes',
-           'flight_times', 'event_times', 'Stream', 'check_stream', 'stream_table', 'open_stream', 'Queue', 'plan',
-           'walk', 'progressive', 'Linear', 'keep_arrays', 'sparse_rows', 'PartialFit', 'Reservoir', 'Net',
-           'RiverLogistic', 'RiverForest', 'conforms', 'until', 'loss_of', 'tune', 'refit_times', 'boosting',
+           'flight_times', 'has_clocks', 'event_times', 'Stream', 'check_stream', 'stream_table', 'open_stream',
+           'Queue', 'plan', 'walk', 'progressive', 'keep_arrays', 'Linear', 'sparse_rows', 'PartialFit', 'Reservoir',
+           'Net', 'RiverLogistic', 'RiverForest', 'conforms', 'until', 'loss_of', 'tune', 'refit_times', 'boosting',
            'retrained', 'auc_of', 'by_period', 'paired', 'rolling', 'PageHinkley', 'alarms', 'Change', 'debounced',
            'save_state', 'load_state', 'identity', 'resume']
 
@@ -65,15 +65,18 @@ def flight_times(flights: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:  # sec
     minutes = flights.dep_delay.to_numpy() + flight_minutes(flights)
     return asked, np.where(np.isnan(minutes), NEVER, asked + 60 * np.nan_to_num(minutes).astype(np.int64))
 
-# %% ../nbs/07_online.ipynb #70d8e721
+# %% ../nbs/07_online.ipynb #84798c75
+def has_clocks(data: formats.Dataset) -> bool:
+    "Are these the flights, with the clocks that tell when each one landed?"
+    return data.source == "flights" and data.time == "time_hour" and set(FLIGHT_CLOCKS) <= set(data.columns)
+
 def event_times(
     data: formats.Dataset,
     table: pa.Table,
     delay_days: float,  # of the card
 ) -> tuple[np.ndarray, np.ndarray]:  # when each row is asked and its label known, in seconds; places where there is no time
     "The two moments of every row."
-    if data.source == "flights" and data.time == "time_hour" and set(FLIGHT_CLOCKS) <= set(data.columns):
-        return flight_times(table.select(FLIGHT_CLOCKS).to_pandas())
+    if has_clocks(data): return flight_times(table.select(FLIGHT_CLOCKS).to_pandas())
     if not data.time: return np.arange(len(table)), np.arange(len(table))
     asked = training.READ["time"](table[data.time])
     return asked, asked + int(delay_days * DAY)
@@ -113,8 +116,7 @@ def check_stream(x: Stream) -> Stream:
 # %% ../nbs/07_online.ipynb #b24e3696
 def stream_table(data: formats.Dataset, s: Settings, columns) -> tuple[pa.Table, np.ndarray]:  # rows, and their labels or nan
     "All rows that passed the data tests, labelled or not, with the clocks of flights."
-    clocks = FLIGHT_CLOCKS if data.source == "flights" and set(FLIGHT_CLOCKS) <= set(data.columns) else ()
-    table = data.read(list(dict.fromkeys([*columns, data.target, "_row", data.key, *clocks])))
+    table = data.read(list(dict.fromkeys([*columns, data.target, "_row", data.key, *(FLIGHT_CLOCKS if has_clocks(data) else ())])))
     y, bad = data.labels(table), core.folder(s, "testing") / "quarantine.parquet"
     if not bad.exists(): return table, y
     good = ~np.isin(table["_row"].to_numpy(), pq.read_table(bad, columns=["_row"])["_row"].to_numpy())
@@ -203,7 +205,19 @@ def progressive(
     p = walk(x, learner, core.track(plan(x, batch), "learning online"), np.full(len(x), np.nan))
     return p, time.perf_counter() - start
 
-# %% ../nbs/07_online.ipynb #6a722ca2
+# %% ../nbs/07_online.ipynb #7defcc49
+def keep_arrays(*names):
+    "Give a class `state` and `load` for arrays that are its attributes."
+    def state(self) -> dict: return {n: getattr(self, n) for n in names}
+    def load(self, state):
+        for n in names: setattr(self, n, np.array(state[n]))
+    def add(cls):
+        cls.state, cls.load = state, load
+        return cls
+    return add
+
+# %% ../nbs/07_online.ipynb #26fc1a06
+@keep_arrays("weights", "squares")
 class Linear:
     "Online logistic regression on codes and floats (AdaGrad: Duchi, Hazan and Singer, 2011; with memory: RMSprop)."
     def __init__(self, features: training.Features, seed=0, rate=0.1, memory=math.inf):  # size of a step; labels
@@ -221,19 +235,6 @@ class Linear:
         slope[-n - 1:-1], slope[-1] = error @ floats, error.sum()
         self.squares = self.squares * math.exp(-len(y) / self.memory) + slope ** 2
         self.weights = self.weights - self.rate * slope / np.sqrt(self.squares + 1e-8)
-
-# %% ../nbs/07_online.ipynb #7defcc49
-def keep_arrays(*names):
-    "Give a class `state` and `load` for arrays that are its attributes."
-    def state(self) -> dict: return {n: getattr(self, n) for n in names}
-    def load(self, state):
-        for n in names: setattr(self, n, np.array(state[n]))
-    def add(cls):
-        cls.state, cls.load = state, load
-        return cls
-    return add
-
-keep_arrays("weights", "squares")(Linear)
 
 # %% ../nbs/07_online.ipynb #5bcef77f
 def sparse_rows(codes, floats, first, width) -> scipy.sparse.csr_matrix:  # (rows, width): the floats, and one column per code
@@ -260,7 +261,8 @@ class PartialFit:
         m, m.classes_, m.n_features_in_ = self.model, np.array([0, 1]), self.width
         m.coef_, m.intercept_, m.t_ = np.array(state["coef"]), np.array(state["intercept"]), float(state["t"][0])
 
-# %% ../nbs/07_online.ipynb #ab117363
+# %% ../nbs/07_online.ipynb #3b6fc09f
+@keep_arrays("codes", "floats", "y", "seen")
 class Reservoir:
     "A fair sample of all rows seen (algorithm R: Vitter, 1985)."
     def __init__(self, size, codes, floats, seed=0):  # rows to keep; numbers per row
@@ -277,8 +279,6 @@ class Reservoir:
     def draw(self, n):
         at = np.random.default_rng([self.seed, self.seen[0], 1]).integers(0, min(self.seen[0], len(self.y)), n)
         return self.codes[at], self.floats[at], self.y[at]
-
-keep_arrays("codes", "floats", "y", "seen")(Reservoir)
 
 # %% ../nbs/07_online.ipynb #fe26e4e6
 class Net:
@@ -476,11 +476,11 @@ def paired(
     draws=1000,
     seed=0,
 ) -> tuple[float, float, float]:  # mean log loss of `b` less that of `a` (above 0: `a` is better), and a 95 % interval
-    "By how much one model beats another, resampled by day; where there is no time, by row."
+    "By how much one model beats another, resampled by day; where there is no time, by row, or by up to 5,000 bunches of rows."
     at = ~np.isnan(x.y) & ~np.isnan(a) & ~np.isnan(b)
     y, a, b = x.y[at], *(np.clip(p[at], 1e-6, 1 - 1e-6) for p in (a, b))
     gain = np.where(y == 1, np.log(a) - np.log(b), np.log1p(-a) - np.log1p(-b))
-    group = np.unique(x.asked[at] // DAY if x.asked[-1] - x.asked[0] > 20 * DAY else x.asked[at], return_inverse=True)[1]
+    group = np.unique(x.asked[at] // DAY if x.asked[-1] - x.asked[0] > 20 * DAY else x.asked[at], return_inverse=True)[1] % 5000
     n = group.max() + 1
     sums, rows = (np.bincount(group, w, n) for w in (gain, None))
     drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), draws)
