@@ -10,14 +10,14 @@ __all__ = ['METRICS', 'LESS_IS_BETTER', 'STEPS', 'UNITS', 'MAX_GROUPS', 'SIMPLE'
            'overall', 'headline', 'shown_interval', 'gains', 'usefulness', 'numbers_of', 'best_column', 'rule_scores',
            'desk_answers', 'judged', 'promise', 'precision_at', 'promise_table', 'Rule', 'choose', 'card_rules',
            'decided', 'speaks_of', 'kept', 'walk', 'fit_weighted', 'checked_weights', 'combine', 'found', 'pareto',
-           'slice_column', 'slices', 'slice_gaps', 'all_slices', 'worst_slices', 'fairness', 'Behaviour', 'add',
-           'behave', 'inputs', 'taken', 'part_of', 'reliability', 'Calibrator', 'log_odds', 'fit_calibrator',
+           'slice_column', 'slices', 'slice_gaps', 'all_slices', 'varied', 'worst_slices', 'fairness', 'Behaviour',
+           'add', 'behave', 'inputs', 'taken', 'part_of', 'reliability', 'Calibrator', 'log_odds', 'fit_calibrator',
            'log_loss_of', 'choose_calibrator', 'denied', 'conformal_limit', 'answer_sets', 'adaptive_limits', 'Policy',
            'load_policy', 'band', 'policy', 'queue', 'absent', 'values_of', 'entropy', 'value_of_asking', 'question',
            'as_numbers', 'families', 'permutation_importance', 'partial_dependence', 'steps_along', 'coalitions',
-           'shapley', 'worth_of', 'in_words', 'as_text', 'deletion', 'estimate_by_confidence', 'shift_weights',
-           'effective_rows', 'estimate_by_weights', 'arms', 'sample_size', 'log_evidence', 'half_width', 'watch',
-           'Moments', 'ratio_p', 'Experiment', 'observe', 'ends', 'look', 'team_draft']
+           'shapley', 'worth_of', 'points', 'in_words', 'as_text', 'deletion', 'estimate_by_confidence',
+           'shift_weights', 'effective_rows', 'estimate_by_weights', 'arms', 'sample_size', 'log_evidence',
+           'half_width', 'watch', 'Moments', 'ratio_p', 'Experiment', 'observe', 'ends', 'look', 'team_draft']
 
 # %% ../nbs/08_evaluation.ipynb #ed7610fc
 import hashlib, itertools, json, math
@@ -503,6 +503,7 @@ def fit_weighted(
     weights, sizes = torch.tensor(checked_weights(weights, truths.shape[1])), features.codes.values()
     codes, floats, truths = torch.tensor(ready.codes), torch.tensor(ready.floats), torch.tensor(truths, dtype=torch.float32)
     with training.deterministic(s):
+        torch.set_num_threads(1)  # a net this small is no faster with more
         net = training.Network(sizes, len(features.floats), recipe)
         optimizer = torch.optim.AdamW(net.parameters(), lr=recipe.rate, weight_decay=recipe.decay)
         for at in (at for _ in range(epochs) for at in torch.randperm(len(truths)).split(recipe.batch)):
@@ -586,13 +587,23 @@ def all_slices(
     table: pa.Table,
     columns,           # names
     most=6,            # values per column
-):                     # yields (columns, names of the slices, number of the slice of each row)
+):                     # yields (one or two conditions of each slice, number of the slice of each row)
     "Every value of every column, then every pair of values of two columns."
     coded = {c: np.unique(slices(table[c], most), return_inverse=True) for c in columns}
     for c, (names, code) in coded.items():
-        if len(names) > 1: yield (c,), [f"{c} = {v}" for v in names], code
+        if len(names) > 1: yield [(f"{c} = {v}",) for v in names], code
     for (a, (u, i)), (b, (v, j)) in itertools.combinations(coded.items(), 2):
-        if len(u) > 1 and len(v) > 1: yield (a, b), [f"{a} = {x}, {b} = {y}" for x in u for y in v], i * len(v) + j
+        if len(u) > 1 and len(v) > 1: yield [(f"{a} = {x}", f"{b} = {y}") for x in u for y in v], i * len(v) + j
+
+# %% ../nbs/08_evaluation.ipynb #4afbe13d
+def varied(found, most, again=3):
+    "The first of the slices found, none of whose conditions has occurred `again` times: variants of one slice tell nothing new."
+    kept, seen = [], {}
+    for f in found:
+        if len(kept) < most and all(seen.get(c, 0) < again for c in f[1]):
+            kept.append(f)
+            for c in f[1]: seen[c] = seen.get(c, 0) + 1
+    return kept
 
 # %% ../nbs/08_evaluation.ipynb #b38289a2
 def worst_slices(
@@ -602,19 +613,19 @@ def worst_slices(
     first: np.ndarray,   # bool: rows to discover on; the others confirm
     group: np.ndarray,   # no group lies on both sides
     least=0.01,          # share of the rows that a slice must have
-    most=20,             # slices to confirm, one for each set of columns
+    most=20,             # slices to confirm
 ) -> pd.DataFrame:       # slice: rows and gap on either side, p on the confirming side, confirmed
     "Discover on one half, confirm on the other, with the false discovery rate held at 5 %."
     sides, found = [(side, np.unique(group[side], return_inverse=True)[1]) for side in (first, ~first)], []
-    for where, names, code in all_slices(table, columns):
+    for names, code in all_slices(table, columns):
         (n1, gap1, z1), (n2, gap2, z2) = (slice_gaps(gap[side], code[side], len(names), g) for side, g in sides)
         big = (n1 >= max(30, least * first.sum())) & (n2 >= 30)
-        k = abs(z1 * big).argmax()
-        if big[k]: found.append((abs(z1[k]), names[k], n1[k], gap1[k], n2[k], gap2[k], np.sign(z1[k]) * z2[k]))
-    worst = pd.DataFrame(sorted(found, reverse=True)[:most], columns=["z", "slice", "rows_found", "gap_found", "rows", "gap", "confirming"])
+        found += [(abs(z1[k]), names[k], n1[k], gap1[k], n2[k], gap2[k], np.sign(z1[k]) * z2[k]) for k in np.flatnonzero(big)]
+    kept = varied(sorted(found, key=lambda f: (-f[0], f[1])), most)
+    worst = pd.DataFrame(kept, columns=["z", "slice", "rows_found", "gap_found", "rows", "gap", "confirming"])
     worst["p"] = stats.norm.sf(worst.confirming)  # one-sided: the direction was fixed by the first half
     worst["confirmed"] = stats.false_discovery_control(worst.p) <= 0.05 if len(worst) else False
-    return worst.set_index("slice")[["rows_found", "gap_found", "rows", "gap", "p", "confirmed"]]
+    return worst.assign(slice=worst["slice"].map(" and ".join)).set_index("slice")[["rows_found", "gap_found", "rows", "gap", "p", "confirmed"]]
 
 # %% ../nbs/08_evaluation.ipynb #db592661
 FAIR = ("alarms", "recall", "false_alarm_rate", "precision")
@@ -662,7 +673,7 @@ def behave(
         move = predict(t.change(raw)) - before
         wrong = {"same": abs(move), "up": -move, "down": move}[t.answer]
         low, high = stats.binomtest(int((wrong > tolerance).sum()), len(wrong)).proportion_ci(method="wilson")
-        out[t.name] = dict(must=t.answer, rows=len(wrong), fails=(wrong > tolerance).mean(), low=low, high=high, worst=max(wrong.max(), 0.0))
+        out[t.name] = dict(must=t.answer, rows=len(wrong), fails=(wrong > tolerance).mean(), low=low, high=high, worst=max(0.0, wrong.max()))
     return pd.DataFrame.from_dict(out, orient="index")
 
 # %% ../nbs/08_evaluation.ipynb #5ef5efd9
@@ -975,28 +986,33 @@ def worth_of(
         for c in columns: asked[c] = np.where(inside[:, j, None], row[c], background[c].T).astype(row[c].dtype).reshape(-1, 1)
     return predict(asked).reshape(len(inside), n).mean(1)
 
+# %% ../nbs/08_evaluation.ipynb #d8828fea
+def points(x: float) -> str:
+    "A difference of probabilities in percentage points, without its sign."
+    return f"{abs(100 * x):.0f} point{'s'[:round(abs(100 * x)) != 1]}"
+
 # %% ../nbs/08_evaluation.ipynb #9a0ad1f2
 def in_words(
     said: float,      # answer
     usual: float,     # mean answer of the background rows
-    names, phi,       # players and their contributions
-    values,           # what each player is in this row, as text
-    what: str,        # "late = true"
+    phi,              # contributions of the players
+    values,           # what each player is in this row, in words
+    what: str,        # "a late arrival"
     least=0.01,       # contributions below this are not mentioned
 ) -> str:
     "A sentence for the person concerned."
-    def points(x): return f"{abs(100 * x):.0f} point{'s'[:round(abs(100 * x)) != 1]}"
     side = "above" if said > usual else "below"
-    order = sorted(zip(phi, names, values), key=lambda t: -abs(t[0]))
-    ups, downs = ([f"{v} ({points(f)})" for f, n, v in order if f * sign >= least][:2] for sign in (1, -1))
+    order = sorted(zip(phi, values), key=lambda t: -abs(t[0]))
+    ups, downs = ([f"{v} ({points(f)})" for f, v in order if f * sign >= least][:3] for sign in (1, -1))
     head = f"The chance of {what} is {said:.0%}, " + (f"as usual ({usual:.0%})." if abs(said - usual) < least else f"{side} the usual {usual:.0%}.")
-    return head + (f" It is raised by {' and '.join(ups)}." if ups else "") + (f" It is lowered by {' and '.join(downs)}." if downs else "")
+    return head + "".join(f" It is {way} by {', '.join(those)}." for way, those in (("raised", ups), ("lowered", downs)) if those)
 
-def as_text(row: dict, column: str) -> str:
+def as_text(row: dict, column: str, phrase="") -> str:  # phrase: "a departure at {}"
     "A column's value as a reader sees it."
-    if absent(row[column])[0]: return f"no {column}"
+    if absent(row[column])[0]: return f"unknown {column}"
     v = row[column][0, 0]
-    return f"{column} = {pd.Timestamp(int(v), unit='s'):%a %H:%M}" if row[column].dtype.kind == "i" else f"{column} = {v if isinstance(v, str) else f'{v:g}'}"
+    said = f"{pd.Timestamp(int(v), unit='s'):%a %H:%M}" if row[column].dtype.kind == "i" else v if isinstance(v, str) else f"{v:g}"
+    return (phrase or f"{column} = {{}}").format(said)
 
 # %% ../nbs/08_evaluation.ipynb #d84c5357
 def deletion(
