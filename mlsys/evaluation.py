@@ -623,7 +623,7 @@ def worst_slices(
         found += [(abs(z1[k]), names[k], n1[k], gap1[k], n2[k], gap2[k], np.sign(z1[k]) * z2[k]) for k in np.flatnonzero(big)]
     kept = varied(sorted(found, key=lambda f: (-f[0], f[1])), most)
     worst = pd.DataFrame(kept, columns=["z", "slice", "rows_found", "gap_found", "rows", "gap", "confirming"])
-    worst["p"] = stats.norm.sf(worst.confirming)  # one-sided: the direction was fixed by the first half
+    worst["p"] = stats.norm.sf(worst.confirming.astype(float))  # one-sided: the direction was fixed by the first half
     worst["confirmed"] = stats.false_discovery_control(worst.p) <= 0.05 if len(worst) else False
     return worst.assign(slice=worst["slice"].map(" and ".join)).set_index("slice")[["rows_found", "gap_found", "rows", "gap", "p", "confirmed"]]
 
