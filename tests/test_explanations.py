@@ -115,7 +115,10 @@ def test_importance_has_intervals_that_hold_other_samples(world):
     group, fresh = np.arange(4000), np.random.default_rng(5).normal(size=(4000, 3))
     other = (np.random.default_rng(6).random(4000) < Model().predict(fresh)).astype(float)
     w = evaluation.resamples(group, np.zeros(4000), 200)
-    t, again = (permutation_importance(lambda r: model.predict(matrix(r)), raw_of(a), b, {"a": ["a"]}, group, w).iloc[0] for a, b in ((x, y), (fresh, other)))
+
+    def fall(x, y):
+        return permutation_importance(lambda r: model.predict(matrix(r)), raw_of(x), y, {"a": ["a"]}, group, w).iloc[0]
+    t, again = fall(x, y), fall(fresh, other)
     width = t.high - t.low
     assert 0 < width < 0.1 and t.low - width / 2 < again.fall < t.high + width / 2
 
