@@ -32,7 +32,7 @@ STAGES = [
     Stage("02_formats", (), ("table", "formats"), ("data", "run")),
     Stage("03_testing", ("table",), ("testing",), ("data", "run")),
     Stage("06_training", ("table", "testing"), ("training",), ("data", "inference", "location", "learning", "metrics", "constraints", "run")),
-    Stage("08_evaluation", ("table", "training"), ("evaluation",), ("data", "metrics", "run")),
+    Stage("08_evaluation", ("table", "testing", "training"), ("evaluation",), ("data", "inference", "metrics", "run")),
     Stage("12_inference", ("table", "testing", "training"), ("inference",), ("data", "inference", "run")),
     Stage("91_report", ("design", "formats", "testing", "training", "evaluation", "inference"), ("report.html",), ()),
 ]
