@@ -7,16 +7,17 @@ __all__ = ['HEADINGS', 'MONTH', 'WORKDAY', 'DEVICES', 'CORAL_MB', 'ENOUGH', 'RUL
            'card', 'change', 'cost', 'room', 'age', 'call_ms', 'floor_ms', 'wait_ms', 'people_needed', 'trusted_day',
            'follows', 'Finding', 'rule', 'findings', 'verdict', 'up', 'down', 'batch_misses_deadline', 'runs_overlap',
            'deadline_below_floor', 'nobody_waits', 'cores', 'peak_below_mean', 'load_over_capacity', 'asks_nobody',
-           'person_too_slow', 'people_overrun', 'person_out_of_reach', 'discards_what_it_must_find',
-           'cloud_without_network', 'device_in_the_cloud', 'device_unnamed', 'memory_beyond_device',
-           'model_over_memory', 'model_streams', 'out_of_sight', 'updates_cannot_arrive', 'learner_without_device',
-           'frozen_device', 'learns_from_nothing', 'steps_without_order', 'shuffled_rows', 'labels_after_retraining',
-           'judged_too_late', 'window_without_labels', 'rows_never_learned', 'models_never_used', 'goal_unseen',
-           'wishes_unweighed', 'data_days', 'data_after_the_deadline', 'first_system_without_data', 'no_second_try',
-           'always_on_over_budget', 'runs_over_budget', 'retention_before_window', 'kept_for_ever', 'cannot_forget',
-           'rows_leave_the_device', 'noise', 'noise_drowns_steps', 'privacy_for_nobody', 'promise_is_empty', 'rules',
-           'Box', 'span', 'learning_boxes', 'unsure_box', 'serving_boxes', 'watching_boxes', 'heights', 'draw_lane',
-           'draw_box', 'draw_arrow', 'along', 'draw_serving', 'draw_watching', 'lanes', 'picture', 'words', 'summary']
+           'person_too_slow', 'people_overrun', 'person_out_of_reach', 'discards_what_it_must_find', 'one_price',
+           'budget_never_binds', 'cloud_without_network', 'device_in_the_cloud', 'device_unnamed',
+           'memory_beyond_device', 'model_over_memory', 'model_streams', 'out_of_sight', 'updates_cannot_arrive',
+           'learner_without_device', 'frozen_device', 'learns_from_nothing', 'steps_without_order', 'shuffled_rows',
+           'labels_after_retraining', 'judged_too_late', 'window_without_labels', 'rows_never_learned',
+           'models_never_used', 'goal_unseen', 'wishes_unweighed', 'data_days', 'data_after_the_deadline',
+           'first_system_without_data', 'no_second_try', 'always_on_over_budget', 'runs_over_budget',
+           'retention_before_window', 'kept_for_ever', 'cannot_forget', 'rows_leave_the_device', 'noise',
+           'noise_drowns_steps', 'privacy_for_nobody', 'promise_is_empty', 'rules', 'Box', 'span', 'learning_boxes',
+           'unsure_box', 'serving_boxes', 'watching_boxes', 'heights', 'draw_lane', 'draw_box', 'draw_arrow', 'along',
+           'draw_serving', 'draw_watching', 'lanes', 'picture', 'words', 'summary']
 
 # %% ../nbs/01_design.ipynb #c2e1507f
 import functools, math, textwrap, time
@@ -178,6 +179,9 @@ def _metrics(s):
     yield f"goal = {m.goal}", f"the threshold has the best {other} among those that keep", f"{m.goal} ≥ {num(m.at_least)}", "evaluation"
     yield "margin", f"a model must beat the best simple baseline by ({m.primary})", num(m.margin), "training"
     yield f"objective = {m.objective}", "models to train, compress and watch, for two wishes at most", num(models), "evaluation"
+    if m.cost_false_alarm and m.cost_miss:
+        yield "cost_false_alarm, cost_miss", "a calibrated score alarms from", f"{m.cost_false_alarm / (m.cost_false_alarm + m.cost_miss):.0%}", "evaluation"
+    if m.alarms_per_day: yield "alarms_per_day", "share of the rows that may be alarmed, at most", f"{min(1, m.alarms_per_day / s.inference.rows_per_day):.1%}", "evaluation"
     if not m.labels: yield "labels = false", "rows to label by hand for a share sure to ±0.05", f"{ENOUGH} rows", "labeling, evaluation"
     if m.low_confidence == "answer": return
     unsure = num(s.inference.rows_per_day * m.low_share)
@@ -350,6 +354,19 @@ def discards_what_it_must_find(s):
     m = s.metrics
     if m.low_confidence == "discard" and m.goal == "recall" and m.at_least > 1 - m.low_share:
         return dict(at_least=down(1 - m.low_share)), dict(low_confidence="human")
+
+# %% ../nbs/01_design.ipynb #277dd3aa
+@rule("contradiction", "cost_false_alarm cost_miss")
+def one_price(s):
+    "A threshold by cost needs the price of both errors: where one of them is free, it alarms always or never."
+    free, other = sorted(("cost_false_alarm", "cost_miss"), key=lambda k: getattr(s.metrics, k))
+    price = getattr(s.metrics, other)
+    if price and not getattr(s.metrics, free): return {free: price}, {other: 0}
+
+@rule("warning", "alarms_per_day rows_per_day")
+def budget_never_binds(s):
+    "A budget of as many alarms as rows is none: everything may be alarmed."
+    if s.metrics.alarms_per_day >= s.inference.rows_per_day: return dict(alarms_per_day=0), dict(alarms_per_day=down(s.inference.rows_per_day / 10))
 
 # %% ../nbs/01_design.ipynb #e4afcc8c
 @rule("contradiction", "location_place network")

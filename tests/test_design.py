@@ -38,6 +38,8 @@ PAIRS = {  # rule -> (what both cards say, what breaks it, the nearest that does
     "people_overrun": (PEOPLE | dict(rows_per_day=28_800, low_share=0.1, human_seconds=10), dict(people=0.9), dict(people=1)),
     "person_out_of_reach": (EDGE | PEOPLE, dict(network=False), dict(network=True)),
     "discards_what_it_must_find": (dict(low_confidence="discard", low_share=0.25), dict(at_least=0.76), dict(at_least=0.75)),
+    "one_price": (dict(cost_false_alarm=1), dict(cost_miss=0), dict(cost_miss=3)),
+    "budget_never_binds": (dict(rows_per_day=1000), dict(alarms_per_day=1000), dict(alarms_per_day=999)),
     "cloud_without_network": (dict(network=False), {}, EDGE),
     "device_in_the_cloud": (dict(device="phone"), {}, dict(location_place="edge")),
     "device_unnamed": (dict(location_place="edge"), {}, dict(device="phone")),
