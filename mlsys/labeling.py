@@ -7,10 +7,10 @@ __all__ = ['ABSTAIN', 'Listed', 'TEXT_TESTS', 'NUMBER_TESTS', 'NEXT', 'NEEDS', '
            'lf', 'checked_votes', 'first_failing', 'is_row_wise', 'is_column_wise', 'check_functions', 'apply', 'Rule',
            'holds', 'as_function', 'read_rules', 'load_functions', 'recent_share', 'conditions', 'learn_rules',
            'summary', 'majority', 'VoteModel', 'triplets', 'label_model', 'weak_labels', 'auc', 'accuracy', 'encoder',
-           'learn_encoding', 'fit', 'learning_curve', 'labels_worth', 'worth_text', 'uncertainty', 'disagreement',
-           'conflict', 'k_center', 'next_rows', 'active_curve', 'committee_of', 'out_of_fold', 'suspects', 'corrected',
-           'slices', 'slice_scores', 'open_stream', 'guess_balance', 'class_proba', 'labels_table', 'label_file',
-           'told', 'label_text']
+           'learn_encoding', 'one_thread', 'fit', 'learning_curve', 'labels_worth', 'worth_text', 'uncertainty',
+           'disagreement', 'conflict', 'k_center', 'next_rows', 'active_curve', 'committee_of', 'out_of_fold',
+           'suspects', 'corrected', 'slices', 'slice_scores', 'open_stream', 'guess_balance', 'class_proba',
+           'labels_table', 'label_file', 'told', 'label_text']
 
 # %% ../nbs/05_labeling.ipynb #8fcdebe3
 import functools, importlib.util, inspect, math, re, traceback
@@ -30,6 +30,7 @@ from scipy import sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
+from threadpoolctl import ThreadpoolController
 
 # %% ../nbs/05_labeling.ipynb #b4373502
 from . import core, formats, testing
@@ -160,6 +161,7 @@ def is_column_wise(f) -> bool:
     "Is this one of ours?"
     return type(f).__name__ == "LabelFunction"
 
+# %% ../nbs/05_labeling.ipynb #efece911
 def _row_votes(functions, table, classes, start):
     "Votes of Snorkel's functions, by Snorkel's applier."
     from snorkel.labeling import PandasLFApplier
@@ -524,6 +526,14 @@ def learn_encoding(table, columns):
     learned = {c: encoder(table[c]) for c in columns}
     return lambda t: sparse.hstack([learned[c](t[c]) for c in learned], format="csr")
 
+# %% ../nbs/05_labeling.ipynb #765e889e
+@functools.cache
+def _controller(): return ThreadpoolController()
+
+def one_thread():
+    "While open, linear algebra uses one thread: for small problems a second one only waits."
+    return _controller().limit(limits=1)
+
 # %% ../nbs/05_labeling.ipynb #9c20b9ba
 def fit(
     X,               # matrix of shape (rows, width)
@@ -535,7 +545,7 @@ def fit(
     weight = np.concatenate([1 - p, p])
     kept = np.flatnonzero(weight > 0)
     if (kept < n).all() or (kept >= n).all(): return lambda Z: np.full(Z.shape[0], float(kept[0] >= n) if len(kept) else 0.5)
-    model = LogisticRegression(C=C, max_iter=200).fit(X[kept % n], kept >= n, sample_weight=weight[kept])
+    with one_thread(): model = LogisticRegression(C=C, max_iter=200).fit(X[kept % n], kept >= n, sample_weight=weight[kept])
     return lambda Z: model.predict_proba(Z)[:, 1]
 
 # %% ../nbs/05_labeling.ipynb #71c6d35e
@@ -602,27 +612,25 @@ def k_center(
     n: int,      # rows to choose
 ) -> np.ndarray: # n rows, each the farthest from all before it (Sener and Savarese, 2018)
     "Rows that lie apart from each other and from what is known."
-    X, known, chosen = sparse.csr_matrix(X), list(labelled), []
+    X, taken = sparse.csr_matrix(X), list(labelled)
     square = np.asarray(X.multiply(X).sum(1)).ravel()
-    def distance(rows): return square[:, None] + square[rows] - 2 * (X @ X[rows].T).toarray()
-    away = distance(known).min(1) if known else np.full(X.shape[0], np.inf)
-    away[known] = -1
+    def distance(i): return square + square[i] - 2 * (X @ X[i].toarray().ravel())
+    away = functools.reduce(np.minimum, map(distance, taken), np.full(X.shape[0], np.inf))
     for _ in range(n):
-        chosen.append(int(away.argmax()))
-        away = np.minimum(away, distance(chosen[-1:])[:, 0])
-        away[chosen] = -1
-    return np.array(chosen, int)
+        away[taken] = -1
+        taken.append(int(away.argmax()))
+        away = np.minimum(away, distance(taken[-1]))
+    return np.array(taken[len(labelled):], int)
 
 # %% ../nbs/05_labeling.ipynb #8cfbbc7b
 NEXT = ("uncertainty", "disagreement", "diversity", "random")
-NEEDS = {"uncertainty": "proba", "disagreement": "committee or votes", "diversity": "X", "random": "rows"}
+NEEDS = {"uncertainty": "proba", "disagreement": "committee", "diversity": "X", "random": "rows"}
 
 def next_rows(
     n: int,                    # rows wanted
     how: str = "uncertainty",  # one of `NEXT`
     proba=None,                # P(class) of a model, shape (rows, classes): for uncertainty
-    committee=None,            # the same of several models, shape (members, rows, classes): for disagreement...
-    votes=None,                # ...or the votes of the functions, shape (rows, functions)
+    committee=None,            # the same of several models, (members, rows, classes), or votes, (rows, functions): for disagreement
     X=None,                    # features: for diversity
     labelled=(),               # rows that have a label already
     rows: int = 0,             # number of rows: for random
@@ -631,18 +639,18 @@ def next_rows(
     "Which rows to label next."
     if how not in NEXT: raise BadInput(f"'{how}' is no way to choose rows{nearest(how, NEXT)}")
     if how == "diversity" and X is not None: return k_center(X, labelled, min(n, X.shape[0] - len(labelled)))
-    score = _scores(how, proba, committee, votes, rows)
-    if score is None: raise BadInput(f"next_rows by {how} needs {NEEDS[how]}")
+    score = _scores(how, proba, committee, rows)
     order = np.random.default_rng(seed).permutation(len(score))
     order = order[np.argsort(-score[order], kind="stable")]
     return order[~np.isin(order, list(labelled))][:n]
 
-def _scores(how, proba, committee, votes, rows):
-    "How much each row is wanted; None where what that takes is not given."
+# %% ../nbs/05_labeling.ipynb #b534c5bb
+def _scores(how, proba, committee, rows):
+    "How much each row is wanted."
     if how == "random" and rows: return np.zeros(rows)
     if how == "uncertainty" and proba is not None: return uncertainty(proba)
-    if how == "disagreement" and committee is not None: return disagreement(committee)
-    return conflict(votes) if how == "disagreement" and votes is not None else None
+    if how == "disagreement" and committee is not None: return disagreement(committee) if committee.ndim == 3 else conflict(committee)
+    raise BadInput(f"next_rows by {how} needs {NEEDS[how]}")
 
 # %% ../nbs/05_labeling.ipynb #2412cff7
 def active_curve(
@@ -664,6 +672,7 @@ def active_curve(
         labelled += list(next_rows(step, how, proba, committee, X=X, labelled=labelled, rows=len(y), seed=seed + 1000 * r))
     return curve
 
+# %% ../nbs/05_labeling.ipynb #faa75322
 def _both(p): return np.column_stack([1 - p, p])
 
 def committee_of(X, y, labelled, members: int = 4, seed: int = 0) -> np.ndarray:  # shape (members, rows, 2)
@@ -804,6 +813,7 @@ def label_file(
     with testing.table_writer(out) as write: write(_flat(made) if str(out).endswith(".csv") else made)
     return told(L, made, functions, classes) | dict(file=str(path), out=str(out), queue=str(queue) if queue else None)
 
+# %% ../nbs/05_labeling.ipynb #f0d5933e
 def told(L, made, functions, classes) -> dict:  # rows, covered (share), labels (by class), functions (coverage, overlaps, conflicts)
     "What the functions said, ready for JSON."
     counts = {v["values"]: v["counts"] for v in pc.value_counts(made["label"].drop_null()).to_pylist()}
