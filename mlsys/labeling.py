@@ -730,9 +730,10 @@ def slices(
 def slice_scores(S, y, p, metrics=("accuracy", "roc_auc")) -> pd.DataFrame:
     "Snorkel's scores, overall and by slice; slices without both classes are left out."
     from snorkel.analysis import Scorer
-    y, kept = np.asarray(y, int), [n for n in S.dtype.names if len(np.unique(y[S[n] == 1])) == 2]
-    S = S[kept] if kept else np.recarray(len(y), dtype=[("none", int)])[[]]
-    scores = Scorer(metrics=list(metrics)).score_slices(S, y, (p > 0.5).astype(int), _both(p), as_dataframe=True)
+    y, kept = np.asarray(y, int), [n for n in S.dtype.names if len(np.unique(np.asarray(y)[S[n] == 1])) == 2]
+    scorer = Scorer(metrics=[m for m in metrics if m == "accuracy" or len(np.unique(y)) == 2])
+    given = (y, (p > 0.5).astype(int), _both(p))
+    scores = scorer.score_slices(S[kept], *given, as_dataframe=True) if kept else pd.DataFrame([scorer.score(*given)], index=["overall"])
     return scores.assign(rows=[len(y), *((S[n] == 1).sum() for n in kept)])
 
 # %% ../nbs/05_labeling.ipynb #c82e3d72
