@@ -6,6 +6,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                            'mlsys.cli.design': ('cli.html#design', 'mlsys/cli.py'),
                            'mlsys.cli.draft_card': ('cli.html#draft_card', 'mlsys/cli.py'),
                            'mlsys.cli.init': ('cli.html#init', 'mlsys/cli.py'),
+                           'mlsys.cli.label': ('cli.html#label', 'mlsys/cli.py'),
                            'mlsys.cli.main': ('cli.html#main', 'mlsys/cli.py'),
                            'mlsys.cli.run': ('cli.html#run', 'mlsys/cli.py'),
                            'mlsys.cli.say': ('cli.html#say', 'mlsys/cli.py'),

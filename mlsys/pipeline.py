@@ -31,10 +31,11 @@ STAGES = [
     Stage("01_design", (), ("design",), ("data", "run", "inference", "location", "learning", "metrics", "constraints")),
     Stage("02_formats", (), ("table", "formats"), ("data", "run")),
     Stage("03_testing", ("table",), ("testing",), ("data", "run")),
+    Stage("05_labeling", ("table",), ("labeling",), ("data", "run")),
     Stage("06_training", ("table", "testing"), ("training",), ("data", "inference", "location", "learning", "metrics", "constraints", "run")),
     Stage("08_evaluation", ("table", "training"), ("evaluation",), ("data", "metrics", "run")),
     Stage("12_inference", ("table", "testing", "training"), ("inference",), ("data", "inference", "run")),
-    Stage("91_report", ("design", "formats", "testing", "training", "evaluation", "inference"), ("report.html",), ()),
+    Stage("91_report", ("design", "formats", "testing", "labeling", "training", "evaluation", "inference"), ("report.html",), ()),
 ]
 PARTS = ["00_core", "90_pipeline", "92_cli"]  # chapters of the book that are no stage of a system
 
