@@ -6,7 +6,7 @@
 __all__ = ['NULLS', 'FLIGHTS_SQL', 'BUNDLED', 'BUNDLED_CARDS', 'PARQUET', 'BLOCK', 'READERS', 'KINDS', 'TITLES', 'START',
            'COMPARE', 'LIKE', 'ORC_READER', 'ORC_TYPES', 'WRITERS', 'MIN_ROWS', 'UNITS', 'FOLDS', 'MANIFEST',
            'ROW_GROUP', 'TAIL', 'CODECS', 'GROUPS', 'FOLDERS', 'flights', 'CountingFile', 'open_source', 'file_kind',
-           'locate', 'Part', 'parts_of', 'wider', 'Lied', 'missing', 'text_types', 'Where', 'value', 'expression',
+           'locate', 'Part', 'parts_of', 'Lied', 'wider', 'missing', 'text_types', 'Where', 'value', 'expression',
            'compared', 'like', 'truth', 'parse_where', 'Opened', 'open_table', 'orc_type', 'table_writer', 'ahead',
            'grouped', 'losses', 'convert', 'convert_text', 'check_card', 'positive_value', 'parse_time',
            'period_labels', 'choose_unit', 'fold_labels', 'add_period', 'plain_types', 'usable', 'source_path',
@@ -348,33 +348,6 @@ def parts_of(
     if len(kinds) > 1: raise BadInput(f"{_told(path)}: the folder mixes formats ({', '.join(map(_told, kinds.values()))}); keep one")
     return [Part(disk, f, f.lower(), next(iter(kinds)), keys) for f, keys in zip(files, _keys(files, root))]
 
-# %% ../nbs/02_formats.ipynb #c7148011
-def wider(
-    a: pa.DataType,
-    b: pa.DataType,
-) -> pa.DataType | None:  # None: no type holds both without changing what they mean
-    "The type that holds the values of both."
-    t = pa.types
-    if a == b or t.is_null(b): return a
-    if t.is_null(a): return b
-    if t.is_dictionary(a) or t.is_dictionary(b): return wider(*(x.value_type if t.is_dictionary(x) else x for x in (a, b)))
-    if all(map(t.is_temporal, (a, b))) and all(t.is_date(x) or t.is_timestamp(x) for x in (a, b)): return _wider_time(a, b)
-    if t.is_struct(a) and t.is_struct(b):
-        names = list(dict.fromkeys(f.name for x in (a, b) for f in x))
-        kinds = [wider(*(x.field(n).type if x.get_field_index(n) >= 0 else pa.null() for x in (a, b))) for n in names]
-        return None if None in kinds else pa.struct(list(zip(names, kinds)))
-    if t.is_list(a) and t.is_list(b): return (inner := wider(a.value_type, b.value_type)) and pa.list_(inner)
-    try: return pa.unify_schemas([pa.schema([("x", k)]) for k in (a, b)], promote_options="permissive").field("x").type
-    except (pa.ArrowTypeError, pa.ArrowInvalid): return None
-
-# %% ../nbs/02_formats.ipynb #0b393f44
-def _wider_time(a, b):
-    "Dates and time stamps: the finer unit; with and without a zone do not mix."
-    zones = [getattr(x, "tz", None) for x in (a, b) if pa.types.is_timestamp(x)]
-    if len(set(zones)) > 1: return pa.timestamp("ns" if "ns" in (a.unit, b.unit) else "us", "UTC") if all(zones) else None
-    units = [x.unit if pa.types.is_timestamp(x) else "s" for x in (a, b)]
-    return pa.timestamp(max(units, key=["s", "ms", "us", "ns"].index), zones[0]) if zones else pa.date64()
-
 # %% ../nbs/02_formats.ipynb #60cad60d
 class Lied(BadInput):
     "A value of a text file is not of the type that its beginning promised."
@@ -419,6 +392,79 @@ def _csv_error(part, said, names):
     if "straddling" in said: said = f"a row is longer than {BLOCK >> 20} MB; is a quote never closed?"
     return BadInput(f"{_told(part.path)}: {(said.splitlines() or ['it cannot be read'])[0]}; mend that line, or copy the file again")
 
+# %% ../nbs/02_formats.ipynb #5ea44c39
+def _lines(part):
+    "The blocks of a JSON Lines file."
+    try:
+        with part.text() as f: yield from _line_blocks(f)
+    except OSError as e: raise BadInput(f"{_told(part.path)}: {str(e).splitlines()[0]}; was it copied completely?") from None
+
+# %% ../nbs/02_formats.ipynb #cf66d530
+def _schema_of(part):
+    "The schema of a file: from its footer, or guessed from its first block."
+    if part.kind == "csv":
+        schema = next(_csv_batches(part, head=_csv_head(part)))
+        binary = [f.name for f in schema if pa.types.is_binary(f.type)]
+        if binary: raise BadInput(_not_utf8(part.path, binary[0], part.text))
+    elif part.kind == "jsonl":
+        block, number = next(_lines(part), (b"", 1))
+        if not block.strip(): raise BadInput(f"{_told(part.path)}: it holds no lines")
+        schema = _parse_lines(block, number, part.path).schema
+    elif part.kind == "orc": schema = _read_columnar(part.path, lambda p: pa.orc.ORCFile(part.disk.open_input_file(p)).schema, "ORC")
+    else: schema = _read_columnar(part.path, lambda p: part.fragment.physical_schema, TITLES[part.kind])
+    _check_names(schema.names, part.path)
+    return schema
+
+def _fragment(part):
+    "A Parquet or Arrow file as Arrow's scanner knows it; its hive keys let a filter skip it unread."
+    known = [pads.field(k) == v if v is not None else pads.field(k).is_null() for k, v in part.keys.items()]
+    format = PARQUET if part.kind == "parquet" else pads.IpcFileFormat()
+    return format.make_fragment(part.path, filesystem=part.disk, partition_expression=reduce(lambda a, b: a & b, known) if known else None)
+
+# %% ../nbs/02_formats.ipynb #c7148011
+def wider(
+    a: pa.DataType,
+    b: pa.DataType,
+) -> pa.DataType | None:  # None: no type holds both without changing what they mean
+    "The type that holds the values of both."
+    t = pa.types
+    if a == b or t.is_null(b): return a
+    if t.is_null(a): return b
+    if t.is_dictionary(a) or t.is_dictionary(b): return wider(*(x.value_type if t.is_dictionary(x) else x for x in (a, b)))
+    if all(map(t.is_temporal, (a, b))) and all(t.is_date(x) or t.is_timestamp(x) for x in (a, b)): return _wider_time(a, b)
+    if t.is_struct(a) and t.is_struct(b):
+        names = list(dict.fromkeys(f.name for x in (a, b) for f in x))
+        kinds = [wider(*(x.field(n).type if x.get_field_index(n) >= 0 else pa.null() for x in (a, b))) for n in names]
+        return None if None in kinds else pa.struct(list(zip(names, kinds)))
+    if t.is_list(a) and t.is_list(b): return (inner := wider(a.value_type, b.value_type)) and pa.list_(inner)
+    try: return pa.unify_schemas([pa.schema([("x", k)]) for k in (a, b)], promote_options="permissive").field("x").type
+    except (pa.ArrowTypeError, pa.ArrowInvalid): return None
+
+# %% ../nbs/02_formats.ipynb #0b393f44
+def _wider_time(a, b):
+    "Dates and time stamps: the finer unit; with and without a zone do not mix."
+    zones = [getattr(x, "tz", None) for x in (a, b) if pa.types.is_timestamp(x)]
+    if len(set(zones)) > 1: return pa.timestamp("ns" if "ns" in (a.unit, b.unit) else "us", "UTC") if all(zones) else None
+    units = [x.unit if pa.types.is_timestamp(x) else "s" for x in (a, b)]
+    return pa.timestamp(max(units, key=["s", "ms", "us", "ns"].index), zones[0]) if zones else pa.date64()
+
+# %% ../nbs/02_formats.ipynb #bd128e39
+def _one_schema(parts, schemas):
+    "The schema of all parts together; hive keys come last."
+    found = {}
+    for part, schema in zip(parts, schemas):
+        for f in schema:
+            kind, first = found.get(f.name, (f.type, part.path))
+            both = wider(kind, f.type) or (pa.string() if part.kind == "csv" else None)
+            if both is None:
+                raise BadInput(f"{_told(part.path)} column '{f.name}': it holds {f.type}, but {kind} in {_told(first)}; convert one of the two")
+            found[f.name] = both, first if both == kind else part.path
+    own = schemas[0] if len(parts) == 1 else pa.schema([(n, k) for n, (k, _) in found.items()], metadata=schemas[0].metadata)
+    for key in parts[0].keys:
+        text = any(isinstance(p.keys[key], str) for p in parts)
+        if key not in own.names: own = own.append(pa.field(key, pa.string() if text else pa.int32()))
+    return own
+
 # %% ../nbs/02_formats.ipynb #5f696073
 def _seen_types(batch):
     "The types that a CSV reader sees in a batch that was read as text, and the number of missing values."
@@ -454,13 +500,6 @@ def _type_seen(column):
     if not pa.types.is_struct(column.type): return column.type
     return pa.struct([(f.name, _type_seen(c)) for f, c in zip(column.type, column.flatten())])
 
-# %% ../nbs/02_formats.ipynb #5ea44c39
-def _lines(part):
-    "The blocks of a JSON Lines file."
-    try:
-        with part.text() as f: yield from _line_blocks(f)
-    except OSError as e: raise BadInput(f"{_told(part.path)}: {str(e).splitlines()[0]}; was it copied completely?") from None
-
 # %% ../nbs/02_formats.ipynb #ffa63583
 def missing(column) -> int:
     "Missing values of a column, those inside lists and structs included."
@@ -492,45 +531,6 @@ def _wider_text(a, b, name, part):
     times = pa.string() in (a, b) and any(map(pa.types.is_temporal, (a, b)))  # a time in JSON is text
     if found := wider(a, b) or (pa.string() if part.kind == "csv" or times else None): return found
     raise BadInput(f"{_told(part.path)} column '{name}': {a} in some lines and {b} in others; write it in one way")
-
-# %% ../nbs/02_formats.ipynb #cf66d530
-def _schema_of(part):
-    "The schema of a file: from its footer, or guessed from its first block."
-    if part.kind == "csv":
-        schema = next(_csv_batches(part, head=_csv_head(part)))
-        binary = [f.name for f in schema if pa.types.is_binary(f.type)]
-        if binary: raise BadInput(_not_utf8(part.path, binary[0], part.text))
-    elif part.kind == "jsonl":
-        block, number = next(_lines(part), (b"", 1))
-        if not block.strip(): raise BadInput(f"{_told(part.path)}: it holds no lines")
-        schema = _parse_lines(block, number, part.path).schema
-    elif part.kind == "orc": schema = _read_columnar(part.path, lambda p: pa.orc.ORCFile(part.disk.open_input_file(p)).schema, "ORC")
-    else: schema = _read_columnar(part.path, lambda p: part.fragment.physical_schema, TITLES[part.kind])
-    _check_names(schema.names, part.path)
-    return schema
-
-def _fragment(part):
-    "A Parquet or Arrow file as Arrow's scanner knows it; its hive keys let a filter skip it unread."
-    known = [pads.field(k) == v if v is not None else pads.field(k).is_null() for k, v in part.keys.items()]
-    format = PARQUET if part.kind == "parquet" else pads.IpcFileFormat()
-    return format.make_fragment(part.path, filesystem=part.disk, partition_expression=reduce(lambda a, b: a & b, known) if known else None)
-
-# %% ../nbs/02_formats.ipynb #bd128e39
-def _one_schema(parts, schemas):
-    "The schema of all parts together; hive keys come last."
-    found = {}
-    for part, schema in zip(parts, schemas):
-        for f in schema:
-            kind, first = found.get(f.name, (f.type, part.path))
-            both = wider(kind, f.type) or (pa.string() if part.kind == "csv" else None)
-            if both is None:
-                raise BadInput(f"{_told(part.path)} column '{f.name}': it holds {f.type}, but {kind} in {_told(first)}; convert one of the two")
-            found[f.name] = both, first if both == kind else part.path
-    own = schemas[0] if len(parts) == 1 else pa.schema([(n, k) for n, (k, _) in found.items()], metadata=schemas[0].metadata)
-    for key in parts[0].keys:
-        text = any(isinstance(p.keys[key], str) for p in parts)
-        if key not in own.names: own = own.append(pa.field(key, pa.string() if text else pa.int32()))
-    return own
 
 # %% ../nbs/02_formats.ipynb #429c2b33
 START = len("select 1 from t where (")
