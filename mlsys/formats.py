@@ -1012,7 +1012,7 @@ def losses(
     "What the new file does not hold."
     found = [dict(column=f.name, had=_kind_words(f), has=_kind_words(after.field(f.name))) for f in before
              if not f.equals(after.field(f.name))]
-    found += [dict(column=c, had=f"{n:,} values such as NaN or empty text", has="missing") for c, n in (lost or {}).items() if n]
+    found += [dict(column=c, had=f"{n:,} value{'s'[:n != 1]} such as NaN or empty text", has="missing") for c, n in (lost or {}).items() if n]
     gone = sorted(k.decode() for k in set(before.metadata or {}) - set(after.metadata or {}) - {b"ARROW:schema"})
     return found + [dict(column="", had=f"metadata '{k}'", has="nothing") for k in gone]
 
