@@ -7,12 +7,12 @@ __all__ = ['NULLS', 'FLIGHTS_SQL', 'BUNDLED', 'BUNDLED_CARDS', 'PARQUET', 'BLOCK
            'COMPARE', 'LIKE', 'ORC_READER', 'ORC_TYPES', 'WRITERS', 'MIN_ROWS', 'UNITS', 'FOLDS', 'MANIFEST',
            'ROW_GROUP', 'TAIL', 'CODECS', 'GROUPS', 'FOLDERS', 'flights', 'CountingFile', 'open_source', 'file_kind',
            'locate', 'Part', 'parts_of', 'Lied', 'wider', 'missing', 'text_types', 'Where', 'value', 'expression',
-           'compared', 'like', 'truth', 'parse_where', 'Opened', 'open_table', 'orc_type', 'table_writer', 'ahead',
-           'grouped', 'losses', 'convert', 'convert_text', 'check_card', 'positive_value', 'parse_time',
-           'period_labels', 'choose_unit', 'fold_labels', 'add_period', 'plain_types', 'usable', 'source_path',
-           'prepared', 'ingest', 'Dataset', 'scanner', 'label_values', 'read', 'batches', 'labels', 'dataset',
-           'CountingFiles', 'read_counted', 'orc_bytes', 'must_read', 'Layout', 'write_layout', 'measure_layout',
-           'layout_choices', 'advise', 'Advice', 'reasons']
+           'compared', 'like', 'truth', 'parse_where', 'Opened', 'open_table', 'open_batches', 'orc_type',
+           'table_writer', 'ahead', 'grouped', 'losses', 'convert', 'convert_text', 'check_card', 'positive_value',
+           'parse_time', 'period_labels', 'choose_unit', 'fold_labels', 'add_period', 'plain_types', 'usable',
+           'source_path', 'prepared', 'ingest', 'Dataset', 'scanner', 'label_values', 'read', 'batches', 'labels',
+           'dataset', 'CountingFiles', 'read_counted', 'orc_bytes', 'must_read', 'Layout', 'write_layout',
+           'measure_layout', 'layout_choices', 'advise', 'Advice', 'reasons']
 
 # %% ../nbs/02_formats.ipynb #c2941d6f
 import base64, contextlib, io, json, re, shutil, subprocess, sys, tempfile, time, zipfile, zlib
@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from decimal import Decimal
-from functools import cached_property, reduce
+from functools import cache, cached_property, reduce
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -437,8 +437,9 @@ def wider(
         kinds = [wider(*(x.field(n).type if x.get_field_index(n) >= 0 else pa.null() for x in (a, b))) for n in names]
         return None if None in kinds else pa.struct(list(zip(names, kinds)))
     if t.is_list(a) and t.is_list(b): return (inner := wider(a.value_type, b.value_type)) and pa.list_(inner)
-    try: return pa.unify_schemas([pa.schema([("x", k)]) for k in (a, b)], promote_options="permissive").field("x").type
+    try: found = pa.unify_schemas([pa.schema([("x", k)]) for k in (a, b)], promote_options="permissive").field("x").type
     except (pa.ArrowTypeError, pa.ArrowInvalid): return None
+    return pa.decimal128(38, found.scale) if t.is_decimal(found) and (t.is_integer(a) or t.is_integer(b)) else found
 
 # %% ../nbs/02_formats.ipynb #0b393f44
 def _wider_time(a, b):
@@ -535,11 +536,13 @@ def _wider_text(a, b, name, part):
 # %% ../nbs/02_formats.ipynb #429c2b33
 START = len("select 1 from t where (")
 
+@cache
+def _parser(): return duckdb.connect(config={"threads": 1})
+
 def _parsed(where):
     "The tree of a condition, and nothing but a condition."
-    with duckdb.connect() as con:
-        texts = [f"select 1 from t where ({x}\n)" for x in (where, "true")]
-        answer, plain = map(json.loads, con.execute("select json_serialize_sql(?), json_serialize_sql(?)", texts).fetchall()[0])
+    texts = [f"select 1 from t where ({x}\n)" for x in (where, "true")]
+    answer, plain = map(json.loads, _parser().cursor().execute("select json_serialize_sql(?), json_serialize_sql(?)", texts).fetchall()[0])
     if answer["error"]:
         at = int(answer.get("position") or -1)
         raise _refused(where, at, "it ends too early" if at > START + len(where.encode()) else answer["error_message"])
@@ -632,7 +635,9 @@ def expression(self: Where, node):
     if kind == "COMPARE_IN":
         x, of = self.column(children[0])
         values = [self.value(v, of) for v in children[1:]]
-        return x.isin(pa.array([v.as_py() for v in values], values[0].type)) | (x == values[0])  # `isin` alone calls a missing value false
+        one = values[0].type if len({v.type for v in values}) == 1 else pa.float64()  # whole and decimal numbers
+        known = pa.concat_arrays([pa.array([v.as_py()], v.type).cast(one) if v.type != one else pa.repeat(v, 1) for v in values])
+        return x.isin(known) | (x == values[0])  # `isin` alone calls a missing value false
     if kind == "COMPARE_BETWEEN":
         x, of = self.column(node["input"])
         return (x >= self.value(node["lower"], of)) & (x <= self.value(node["upper"], of))
@@ -815,6 +820,18 @@ def _with(schema, known):
         i = schema.get_field_index(name)
         schema = schema.set(i, pa.field(name, kind)) if i >= 0 else schema.append(pa.field(name, kind))
     return schema
+
+# %% ../nbs/02_formats.ipynb #585b0e0b
+def open_batches(
+    path,         # as for `open_table`, or the name of a bundled table
+    rows=65_536,  # at a time
+) -> tuple:       # an iterator of record batches, and whether they have types: a CSV comes as text
+    "A table piece by piece for whoever checks types himself."
+    if str(path) in BUNDLED and not Path(path).exists(): return iter(open_source(path).to_batches(rows)), True
+    parts = parts_of(path)
+    text = parts[0].kind == "csv"
+    names = {n: pa.string() for p in parts for n in p.schema.names} if text else None
+    return open_table(path, types=names if text else "all").batches(rows), not text
 
 # %% ../nbs/02_formats.ipynb #eb19158e
 ORC_TYPES = {pa.uint8(): pa.int16(), pa.uint16(): pa.int32(), pa.uint32(): pa.int64(), pa.uint64(): pa.decimal128(20, 0), pa.float16(): pa.float32(),
@@ -1357,7 +1374,7 @@ def label_values(
 # %% ../nbs/02_formats.ipynb #0ca492f0
 def read(self: Dataset, columns=None, periods=None, filter=None) -> pa.Table:
     "These columns of these periods, in the order of period and time."
-    return scanner(self, columns, periods, filter).to_table()
+    return _read_columnar(self.folder, lambda _: scanner(self, columns, periods, filter).to_table(), "Parquet")
 
 def batches(self: Dataset, columns=None, periods=None):
     "The same, as record batches that fit in memory one at a time."
