@@ -331,6 +331,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'mlsys.formats.add_period': ('formats.html#add_period', 'mlsys/formats.py'),
                                'mlsys.formats.advise': ('formats.html#advise', 'mlsys/formats.py'),
                                'mlsys.formats.ahead': ('formats.html#ahead', 'mlsys/formats.py'),
+                               'mlsys.formats.among': ('formats.html#among', 'mlsys/formats.py'),
                                'mlsys.formats.batches': ('formats.html#batches', 'mlsys/formats.py'),
                                'mlsys.formats.check_card': ('formats.html#check_card', 'mlsys/formats.py'),
                                'mlsys.formats.choose_unit': ('formats.html#choose_unit', 'mlsys/formats.py'),

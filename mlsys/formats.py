@@ -7,7 +7,7 @@ __all__ = ['NULLS', 'FLIGHTS_SQL', 'BUNDLED', 'BUNDLED_CARDS', 'PARQUET', 'BLOCK
            'COMPARE', 'LIKE', 'ORC_READER', 'ORC_TYPES', 'WRITERS', 'MIN_ROWS', 'UNITS', 'FOLDS', 'MANIFEST',
            'ROW_GROUP', 'TAIL', 'CODECS', 'GROUPS', 'FOLDERS', 'flights', 'CountingFile', 'open_source', 'file_kind',
            'locate', 'Part', 'parts_of', 'Lied', 'wider', 'missing', 'text_types', 'Where', 'value', 'expression',
-           'compared', 'like', 'truth', 'parse_where', 'Opened', 'open_table', 'open_batches', 'orc_type',
+           'compared', 'among', 'like', 'truth', 'parse_where', 'Opened', 'open_table', 'open_batches', 'orc_type',
            'table_writer', 'ahead', 'grouped', 'losses', 'convert', 'convert_text', 'check_card', 'positive_value',
            'parse_time', 'period_labels', 'choose_unit', 'fold_labels', 'add_period', 'plain_types', 'usable',
            'source_path', 'prepared', 'ingest', 'Dataset', 'scanner', 'label_values', 'read', 'batches', 'labels',
@@ -632,12 +632,7 @@ def expression(self: Where, node):
     if kind in ("OPERATOR_IS_NULL", "OPERATOR_IS_NOT_NULL"):
         x, _ = self.column(children[0])
         return x.is_null() if kind == "OPERATOR_IS_NULL" else x.is_valid()
-    if kind == "COMPARE_IN":
-        x, of = self.column(children[0])
-        values = [self.value(v, of) for v in children[1:]]
-        one = values[0].type if len({v.type for v in values}) == 1 else pa.float64()  # whole and decimal numbers
-        known = pa.concat_arrays([pa.array([v.as_py()], v.type).cast(one) if v.type != one else pa.repeat(v, 1) for v in values])
-        return x.isin(known) | (x == values[0])  # `isin` alone calls a missing value false
+    if kind == "COMPARE_IN": return self.among(*children)
     if kind == "COMPARE_BETWEEN":
         x, of = self.column(node["input"])
         return (x >= self.value(node["lower"], of)) & (x <= self.value(node["upper"], of))
@@ -659,6 +654,16 @@ def compared(self: Where, node):
 Where.compared = compared
 
 # %% ../nbs/02_formats.ipynb #8956f82f
+def among(self: Where, column, *constants):
+    "One of some constants."
+    x, kind = self.column(column)
+    values = [self.value(c, kind) for c in constants]
+    mixed = len({v.type for v in values}) > 1  # whole and decimal numbers
+    known = pa.array([v.as_py() for v in values], pa.float64()) if mixed else pa.array(values, values[0].type)
+    return x.isin(known) | (x == values[0])  # `isin` alone calls a missing value false
+Where.among = among
+
+# %% ../nbs/02_formats.ipynb #72ef8751
 def like(self: Where, node):
     "Text and a pattern with `%` and `_`."
     x, pattern = (a["expression"] for a in node["arguments"])
