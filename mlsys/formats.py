@@ -6,13 +6,13 @@
 __all__ = ['NULLS', 'FLIGHTS_SQL', 'BUNDLED', 'BUNDLED_CARDS', 'PARQUET', 'BLOCK', 'READERS', 'KINDS', 'TITLES', 'START',
            'COMPARE', 'LIKE', 'ORC_READER', 'ORC_TYPES', 'WRITERS', 'MIN_ROWS', 'UNITS', 'FOLDS', 'MANIFEST',
            'ROW_GROUP', 'TAIL', 'CODECS', 'GROUPS', 'FOLDERS', 'flights', 'CountingFile', 'open_source', 'file_kind',
-           'locate', 'Part', 'parts_of', 'wider', 'Lied', 'missing', 'text_types', 'Where', 'value', 'expression',
-           'compared', 'like', 'truth', 'parse_where', 'Opened', 'open_table', 'orc_type', 'table_writer', 'ahead',
-           'grouped', 'losses', 'convert', 'convert_text', 'check_card', 'positive_value', 'parse_time',
-           'period_labels', 'choose_unit', 'fold_labels', 'add_period', 'plain_types', 'usable', 'source_path',
-           'prepared', 'ingest', 'Dataset', 'scanner', 'label_values', 'read', 'batches', 'labels', 'dataset',
-           'CountingFiles', 'read_counted', 'orc_bytes', 'must_read', 'Layout', 'write_layout', 'measure_layout',
-           'layout_choices', 'advise', 'Advice', 'reasons']
+           'locate', 'Part', 'parts_of', 'Lied', 'wider', 'missing', 'text_types', 'Where', 'value', 'expression',
+           'compared', 'among', 'like', 'truth', 'parse_where', 'Opened', 'open_table', 'open_batches', 'orc_type',
+           'table_writer', 'ahead', 'grouped', 'losses', 'convert', 'convert_text', 'check_card', 'positive_value',
+           'parse_time', 'period_labels', 'choose_unit', 'fold_labels', 'add_period', 'plain_types', 'usable',
+           'source_path', 'prepared', 'ingest', 'Dataset', 'scanner', 'label_values', 'read', 'batches', 'labels',
+           'dataset', 'CountingFiles', 'read_counted', 'orc_bytes', 'must_read', 'Layout', 'write_layout',
+           'measure_layout', 'layout_choices', 'advise', 'Advice', 'reasons']
 
 # %% ../nbs/02_formats.ipynb #c2941d6f
 import base64, contextlib, io, json, re, shutil, subprocess, sys, tempfile, time, zipfile, zlib
@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from decimal import Decimal
-from functools import cached_property, reduce
+from functools import cache, cached_property, reduce
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -348,33 +348,6 @@ def parts_of(
     if len(kinds) > 1: raise BadInput(f"{_told(path)}: the folder mixes formats ({', '.join(map(_told, kinds.values()))}); keep one")
     return [Part(disk, f, f.lower(), next(iter(kinds)), keys) for f, keys in zip(files, _keys(files, root))]
 
-# %% ../nbs/02_formats.ipynb #c7148011
-def wider(
-    a: pa.DataType,
-    b: pa.DataType,
-) -> pa.DataType | None:  # None: no type holds both without changing what they mean
-    "The type that holds the values of both."
-    t = pa.types
-    if a == b or t.is_null(b): return a
-    if t.is_null(a): return b
-    if t.is_dictionary(a) or t.is_dictionary(b): return wider(*(x.value_type if t.is_dictionary(x) else x for x in (a, b)))
-    if all(map(t.is_temporal, (a, b))) and all(t.is_date(x) or t.is_timestamp(x) for x in (a, b)): return _wider_time(a, b)
-    if t.is_struct(a) and t.is_struct(b):
-        names = list(dict.fromkeys(f.name for x in (a, b) for f in x))
-        kinds = [wider(*(x.field(n).type if x.get_field_index(n) >= 0 else pa.null() for x in (a, b))) for n in names]
-        return None if None in kinds else pa.struct(list(zip(names, kinds)))
-    if t.is_list(a) and t.is_list(b): return (inner := wider(a.value_type, b.value_type)) and pa.list_(inner)
-    try: return pa.unify_schemas([pa.schema([("x", k)]) for k in (a, b)], promote_options="permissive").field("x").type
-    except (pa.ArrowTypeError, pa.ArrowInvalid): return None
-
-# %% ../nbs/02_formats.ipynb #0b393f44
-def _wider_time(a, b):
-    "Dates and time stamps: the finer unit; with and without a zone do not mix."
-    zones = [getattr(x, "tz", None) for x in (a, b) if pa.types.is_timestamp(x)]
-    if len(set(zones)) > 1: return pa.timestamp("ns" if "ns" in (a.unit, b.unit) else "us", "UTC") if all(zones) else None
-    units = [x.unit if pa.types.is_timestamp(x) else "s" for x in (a, b)]
-    return pa.timestamp(max(units, key=["s", "ms", "us", "ns"].index), zones[0]) if zones else pa.date64()
-
 # %% ../nbs/02_formats.ipynb #60cad60d
 class Lied(BadInput):
     "A value of a text file is not of the type that its beginning promised."
@@ -419,6 +392,80 @@ def _csv_error(part, said, names):
     if "straddling" in said: said = f"a row is longer than {BLOCK >> 20} MB; is a quote never closed?"
     return BadInput(f"{_told(part.path)}: {(said.splitlines() or ['it cannot be read'])[0]}; mend that line, or copy the file again")
 
+# %% ../nbs/02_formats.ipynb #5ea44c39
+def _lines(part):
+    "The blocks of a JSON Lines file."
+    try:
+        with part.text() as f: yield from _line_blocks(f)
+    except OSError as e: raise BadInput(f"{_told(part.path)}: {str(e).splitlines()[0]}; was it copied completely?") from None
+
+# %% ../nbs/02_formats.ipynb #cf66d530
+def _schema_of(part):
+    "The schema of a file: from its footer, or guessed from its first block."
+    if part.kind == "csv":
+        schema = next(_csv_batches(part, head=_csv_head(part)))
+        binary = [f.name for f in schema if pa.types.is_binary(f.type)]
+        if binary: raise BadInput(_not_utf8(part.path, binary[0], part.text))
+    elif part.kind == "jsonl":
+        block, number = next(_lines(part), (b"", 1))
+        if not block.strip(): raise BadInput(f"{_told(part.path)}: it holds no lines")
+        schema = _parse_lines(block, number, part.path).schema
+    elif part.kind == "orc": schema = _read_columnar(part.path, lambda p: pa.orc.ORCFile(part.disk.open_input_file(p)).schema, "ORC")
+    else: schema = _read_columnar(part.path, lambda p: part.fragment.physical_schema, TITLES[part.kind])
+    _check_names(schema.names, part.path)
+    return schema
+
+def _fragment(part):
+    "A Parquet or Arrow file as Arrow's scanner knows it; its hive keys let a filter skip it unread."
+    known = [pads.field(k) == v if v is not None else pads.field(k).is_null() for k, v in part.keys.items()]
+    format = PARQUET if part.kind == "parquet" else pads.IpcFileFormat()
+    return format.make_fragment(part.path, filesystem=part.disk, partition_expression=reduce(lambda a, b: a & b, known) if known else None)
+
+# %% ../nbs/02_formats.ipynb #c7148011
+def wider(
+    a: pa.DataType,
+    b: pa.DataType,
+) -> pa.DataType | None:  # None: no type holds both without changing what they mean
+    "The type that holds the values of both."
+    t = pa.types
+    if a == b or t.is_null(b): return a
+    if t.is_null(a): return b
+    if t.is_dictionary(a) or t.is_dictionary(b): return wider(*(x.value_type if t.is_dictionary(x) else x for x in (a, b)))
+    if all(map(t.is_temporal, (a, b))) and all(t.is_date(x) or t.is_timestamp(x) for x in (a, b)): return _wider_time(a, b)
+    if t.is_struct(a) and t.is_struct(b):
+        names = list(dict.fromkeys(f.name for x in (a, b) for f in x))
+        kinds = [wider(*(x.field(n).type if x.get_field_index(n) >= 0 else pa.null() for x in (a, b))) for n in names]
+        return None if None in kinds else pa.struct(list(zip(names, kinds)))
+    if t.is_list(a) and t.is_list(b): return (inner := wider(a.value_type, b.value_type)) and pa.list_(inner)
+    try: found = pa.unify_schemas([pa.schema([("x", k)]) for k in (a, b)], promote_options="permissive").field("x").type
+    except (pa.ArrowTypeError, pa.ArrowInvalid): return None
+    return pa.decimal128(38, found.scale) if t.is_decimal(found) and (t.is_integer(a) or t.is_integer(b)) else found
+
+# %% ../nbs/02_formats.ipynb #0b393f44
+def _wider_time(a, b):
+    "Dates and time stamps: the finer unit; with and without a zone do not mix."
+    zones = [getattr(x, "tz", None) for x in (a, b) if pa.types.is_timestamp(x)]
+    if len(set(zones)) > 1: return pa.timestamp("ns" if "ns" in (a.unit, b.unit) else "us", "UTC") if all(zones) else None
+    units = [x.unit if pa.types.is_timestamp(x) else "s" for x in (a, b)]
+    return pa.timestamp(max(units, key=["s", "ms", "us", "ns"].index), zones[0]) if zones else pa.date64()
+
+# %% ../nbs/02_formats.ipynb #bd128e39
+def _one_schema(parts, schemas):
+    "The schema of all parts together; hive keys come last."
+    found = {}
+    for part, schema in zip(parts, schemas):
+        for f in schema:
+            kind, first = found.get(f.name, (f.type, part.path))
+            both = wider(kind, f.type) or (pa.string() if part.kind == "csv" else None)
+            if both is None:
+                raise BadInput(f"{_told(part.path)} column '{f.name}': it holds {f.type}, but {kind} in {_told(first)}; convert one of the two")
+            found[f.name] = both, first if both == kind else part.path
+    own = schemas[0] if len(parts) == 1 else pa.schema([(n, k) for n, (k, _) in found.items()], metadata=schemas[0].metadata)
+    for key in parts[0].keys:
+        text = any(isinstance(p.keys[key], str) for p in parts)
+        if key not in own.names: own = own.append(pa.field(key, pa.string() if text else pa.int32()))
+    return own
+
 # %% ../nbs/02_formats.ipynb #5f696073
 def _seen_types(batch):
     "The types that a CSV reader sees in a batch that was read as text, and the number of missing values."
@@ -454,13 +501,6 @@ def _type_seen(column):
     if not pa.types.is_struct(column.type): return column.type
     return pa.struct([(f.name, _type_seen(c)) for f, c in zip(column.type, column.flatten())])
 
-# %% ../nbs/02_formats.ipynb #5ea44c39
-def _lines(part):
-    "The blocks of a JSON Lines file."
-    try:
-        with part.text() as f: yield from _line_blocks(f)
-    except OSError as e: raise BadInput(f"{_told(part.path)}: {str(e).splitlines()[0]}; was it copied completely?") from None
-
 # %% ../nbs/02_formats.ipynb #ffa63583
 def missing(column) -> int:
     "Missing values of a column, those inside lists and structs included."
@@ -493,53 +533,16 @@ def _wider_text(a, b, name, part):
     if found := wider(a, b) or (pa.string() if part.kind == "csv" or times else None): return found
     raise BadInput(f"{_told(part.path)} column '{name}': {a} in some lines and {b} in others; write it in one way")
 
-# %% ../nbs/02_formats.ipynb #cf66d530
-def _schema_of(part):
-    "The schema of a file: from its footer, or guessed from its first block."
-    if part.kind == "csv":
-        schema = next(_csv_batches(part, head=_csv_head(part)))
-        binary = [f.name for f in schema if pa.types.is_binary(f.type)]
-        if binary: raise BadInput(_not_utf8(part.path, binary[0], part.text))
-    elif part.kind == "jsonl":
-        block, number = next(_lines(part), (b"", 1))
-        if not block.strip(): raise BadInput(f"{_told(part.path)}: it holds no lines")
-        schema = _parse_lines(block, number, part.path).schema
-    elif part.kind == "orc": schema = _read_columnar(part.path, lambda p: pa.orc.ORCFile(part.disk.open_input_file(p)).schema, "ORC")
-    else: schema = _read_columnar(part.path, lambda p: part.fragment.physical_schema, TITLES[part.kind])
-    _check_names(schema.names, part.path)
-    return schema
-
-def _fragment(part):
-    "A Parquet or Arrow file as Arrow's scanner knows it; its hive keys let a filter skip it unread."
-    known = [pads.field(k) == v if v is not None else pads.field(k).is_null() for k, v in part.keys.items()]
-    format = PARQUET if part.kind == "parquet" else pads.IpcFileFormat()
-    return format.make_fragment(part.path, filesystem=part.disk, partition_expression=reduce(lambda a, b: a & b, known) if known else None)
-
-# %% ../nbs/02_formats.ipynb #bd128e39
-def _one_schema(parts, schemas):
-    "The schema of all parts together; hive keys come last."
-    found = {}
-    for part, schema in zip(parts, schemas):
-        for f in schema:
-            kind, first = found.get(f.name, (f.type, part.path))
-            both = wider(kind, f.type) or (pa.string() if part.kind == "csv" else None)
-            if both is None:
-                raise BadInput(f"{_told(part.path)} column '{f.name}': it holds {f.type}, but {kind} in {_told(first)}; convert one of the two")
-            found[f.name] = both, first if both == kind else part.path
-    own = schemas[0] if len(parts) == 1 else pa.schema([(n, k) for n, (k, _) in found.items()], metadata=schemas[0].metadata)
-    for key in parts[0].keys:
-        text = any(isinstance(p.keys[key], str) for p in parts)
-        if key not in own.names: own = own.append(pa.field(key, pa.string() if text else pa.int32()))
-    return own
-
 # %% ../nbs/02_formats.ipynb #429c2b33
 START = len("select 1 from t where (")
 
+@cache
+def _parser(): return duckdb.connect(config={"threads": 1})
+
 def _parsed(where):
     "The tree of a condition, and nothing but a condition."
-    with duckdb.connect() as con:
-        texts = [f"select 1 from t where ({x}\n)" for x in (where, "true")]
-        answer, plain = map(json.loads, con.execute("select json_serialize_sql(?), json_serialize_sql(?)", texts).fetchall()[0])
+    texts = [f"select 1 from t where ({x}\n)" for x in (where, "true")]
+    answer, plain = map(json.loads, _parser().cursor().execute("select json_serialize_sql(?), json_serialize_sql(?)", texts).fetchall()[0])
     if answer["error"]:
         at = int(answer.get("position") or -1)
         raise _refused(where, at, "it ends too early" if at > START + len(where.encode()) else answer["error_message"])
@@ -629,10 +632,7 @@ def expression(self: Where, node):
     if kind in ("OPERATOR_IS_NULL", "OPERATOR_IS_NOT_NULL"):
         x, _ = self.column(children[0])
         return x.is_null() if kind == "OPERATOR_IS_NULL" else x.is_valid()
-    if kind == "COMPARE_IN":
-        x, of = self.column(children[0])
-        values = [self.value(v, of) for v in children[1:]]
-        return x.isin(pa.array([v.as_py() for v in values], values[0].type)) | (x == values[0])  # `isin` alone calls a missing value false
+    if kind == "COMPARE_IN": return self.among(*children)
     if kind == "COMPARE_BETWEEN":
         x, of = self.column(node["input"])
         return (x >= self.value(node["lower"], of)) & (x <= self.value(node["upper"], of))
@@ -654,6 +654,16 @@ def compared(self: Where, node):
 Where.compared = compared
 
 # %% ../nbs/02_formats.ipynb #8956f82f
+def among(self: Where, column, *constants):
+    "One of some constants."
+    x, kind = self.column(column)
+    values = [self.value(c, kind) for c in constants]
+    mixed = len({v.type for v in values}) > 1  # whole and decimal numbers
+    known = pa.array([v.as_py() for v in values], pa.float64()) if mixed else pa.array(values, values[0].type)
+    return x.isin(known) | (x == values[0])  # `isin` alone calls a missing value false
+Where.among = among
+
+# %% ../nbs/02_formats.ipynb #72ef8751
 def like(self: Where, node):
     "Text and a pattern with `%` and `_`."
     x, pattern = (a["expression"] for a in node["arguments"])
@@ -815,6 +825,18 @@ def _with(schema, known):
         i = schema.get_field_index(name)
         schema = schema.set(i, pa.field(name, kind)) if i >= 0 else schema.append(pa.field(name, kind))
     return schema
+
+# %% ../nbs/02_formats.ipynb #585b0e0b
+def open_batches(
+    path,         # as for `open_table`, or the name of a bundled table
+    rows=65_536,  # at a time
+) -> tuple:       # an iterator of record batches, and whether they have types: a CSV comes as text
+    "A table piece by piece for whoever checks types himself."
+    if str(path) in BUNDLED and not Path(path).exists(): return iter(open_source(path).to_batches(rows)), True
+    parts = parts_of(path)
+    text = parts[0].kind == "csv"
+    names = {n: pa.string() for p in parts for n in p.schema.names} if text else None
+    return open_table(path, types=names if text else "all").batches(rows), not text
 
 # %% ../nbs/02_formats.ipynb #eb19158e
 ORC_TYPES = {pa.uint8(): pa.int16(), pa.uint16(): pa.int32(), pa.uint32(): pa.int64(), pa.uint64(): pa.decimal128(20, 0), pa.float16(): pa.float32(),
@@ -1012,7 +1034,7 @@ def losses(
     "What the new file does not hold."
     found = [dict(column=f.name, had=_kind_words(f), has=_kind_words(after.field(f.name))) for f in before
              if not f.equals(after.field(f.name))]
-    found += [dict(column=c, had=f"{n:,} values such as NaN or empty text", has="missing") for c, n in (lost or {}).items() if n]
+    found += [dict(column=c, had=f"{n:,} value{'s'[:n != 1]} such as NaN or empty text", has="missing") for c, n in (lost or {}).items() if n]
     gone = sorted(k.decode() for k in set(before.metadata or {}) - set(after.metadata or {}) - {b"ARROW:schema"})
     return found + [dict(column="", had=f"metadata '{k}'", has="nothing") for k in gone]
 
@@ -1357,7 +1379,7 @@ def label_values(
 # %% ../nbs/02_formats.ipynb #0ca492f0
 def read(self: Dataset, columns=None, periods=None, filter=None) -> pa.Table:
     "These columns of these periods, in the order of period and time."
-    return scanner(self, columns, periods, filter).to_table()
+    return _read_columnar(self.folder, lambda _: scanner(self, columns, periods, filter).to_table(), "Parquet")
 
 def batches(self: Dataset, columns=None, periods=None):
     "The same, as record batches that fit in memory one at a time."

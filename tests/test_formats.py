@@ -77,7 +77,8 @@ def test_the_command(here, mixed, cli):
     assert {x["column"] for x in json.loads(out)["losses"]} == {"c", "zip"}
     for wrong, why in [(("none.csv", "b.csv"), "none.csv: no such file"), (("a.parquet", "b.xls"), "unknown format '.xls'"),
                        (("a.parquet", "b.parquet.gz"), "compressed inside"), (("a.parquet", "./a.parquet"), "its own input"),
-                       (("a.parquet", "b.csv", "--columns", "idd"), "did you mean 'id'"), (("a.parquet", "b.csv", "--where", "idd > 1"), "at 'idd > 1'"),
+                       (("a.parquet", "b.csv", "--columns", "idd"), "did you mean 'id'"), (("a.parquet", "b.csv", "--where", "idd > 1"),
+                       "at 'idd > 1'"),
                        (("a.parquet", "s3://b/c.csv"), "local file"), (("nothing://x", "b.csv"), "Protocol not known")]:
         code, out, err = cli("convert", *wrong)
         assert code == 2 and why in err and len(err.strip().splitlines()) == 1, err
@@ -95,7 +96,8 @@ def test_the_output_is_whole_or_absent(here, mixed):
     os.mkdir("folder")
     write(mixed, "folder/a.csv")
     os.link("a.csv", "same.csv")
-    for src, dst, why in [("folder", "folder/b.parquet", "inside the folder"), ("a.csv", "same.csv", "its own input"), ("a.csv", "folder.csv", "a folder")]:
+    for src, dst, why in [("folder", "folder/b.parquet", "inside the folder"), ("a.csv", "same.csv", "its own input"), ("a.csv", "folder.csv",
+        "a folder")]:
         if why == "a folder":
             os.mkdir(dst)
         with core.refused(why):
@@ -260,6 +262,16 @@ def hive(folder, table, key):
         pq.write_table(table.filter(pc.field(key) == value).drop_columns(key), folder / f"{key}={value}" / "part-0.parquet", row_group_size=500)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_batches_for_who_checks_types_himself(kind, here, mixed):
+    write(mixed, f"a.{kind}")
+    batches, typed = formats.open_batches(f"a.{kind}", 1000)
+    batches = list(batches)
+    assert typed == (kind != "csv") and max(map(len, batches)) <= 1000 and sum(map(len, batches)) == len(mixed)
+    assert set(batches[0].schema.types) == {pa.string()} if kind == "csv" else batches[0].schema == mixed.schema
+    assert formats.open_batches("flights")[1] and len(next(formats.open_batches("flights")[0])) <= 65_536 if kind == "csv" else True
+
+
 def test_folders_and_partitions(here, mixed):
     full = mixed.filter(pc.field("word").is_valid())
     hive(here / "parts", full, "word")
@@ -315,7 +327,8 @@ def test_s3(mixed, monkeypatch, tmp_path):
     server.start()
     try:
         host, port = server.get_host_and_port()
-        for name, value in dict(AWS_ENDPOINT_URL=f"http://{host}:{port}", AWS_ACCESS_KEY_ID="k", AWS_SECRET_ACCESS_KEY="s", AWS_DEFAULT_REGION="us-east-1").items():
+        for name, value in dict(AWS_ENDPOINT_URL=f"http://{host}:{port}", AWS_ACCESS_KEY_ID="k", AWS_SECRET_ACCESS_KEY="s",
+            AWS_DEFAULT_REGION="us-east-1").items():
             monkeypatch.setenv(name, value)
         hive(tmp_path / "t", mixed.filter(pc.field("word").is_valid()), "word")
         disk = fsspec.filesystem("s3", skip_instance_cache=True)
@@ -335,7 +348,8 @@ def test_s3(mixed, monkeypatch, tmp_path):
 # Schema changes between parts
 
 def test_parts_that_grew(here):
-    old = pa.table({"a": pa.array([1, 2], pa.int32()), "d": pa.array([0, 1], pa.date32()), "c": pa.array(["x", "y"]).dictionary_encode(), "gone": [1, 2]})
+    old = pa.table({"a": pa.array([1, 2], pa.int32()), "d": pa.array([0, 1], pa.date32()), "c": pa.array(["x", "y"]).dictionary_encode(),
+        "gone": [1, 2]})
     new = pa.table({"a": [1.5, None], "d": pa.array([0, 1], pa.timestamp("us")), "c": ["z", "x"], "more": [True, False]})
     for kind in ("parquet", "arrow", "orc"):
         os.mkdir(kind)
@@ -361,9 +375,12 @@ def test_parts_that_contradict_each_other(here):
     assert formats.open_table("c").read()["a"].to_pylist() == ["1", "one"]  # in text, text holds both
 
 
-KIND_LIST = [pa.null(), pa.bool_(), pa.int8(), pa.uint8(), pa.int64(), pa.float32(), pa.float64(), pa.decimal128(9, 2), pa.string(), pa.large_string(),
-             pa.date32(), pa.date64(), pa.timestamp("s"), pa.timestamp("ns"), pa.timestamp("us", "UTC"), pa.timestamp("ms", "Asia/Tokyo"), pa.time32("s"),
-             pa.dictionary(pa.int8(), pa.string()), pa.list_(pa.int8()), pa.list_(pa.float64()), pa.struct([("a", pa.int8())]), pa.struct([("b", pa.string())])]
+KIND_LIST = [pa.null(), pa.bool_(), pa.int8(), pa.uint8(), pa.int64(), pa.float32(), pa.float64(), pa.decimal128(9, 2), pa.string(),
+    pa.large_string(),
+             pa.date32(), pa.date64(), pa.timestamp("s"), pa.timestamp("ns"), pa.timestamp("us", "UTC"), pa.timestamp("ms", "Asia/Tokyo"),
+             pa.time32("s"),
+             pa.dictionary(pa.int8(), pa.string()), pa.list_(pa.int8()), pa.list_(pa.float64()), pa.struct([("a", pa.int8())]), pa.struct([("b",
+             pa.string())])]
 
 
 @pytest.mark.parametrize("a", KIND_LIST, ids=str)
@@ -379,20 +396,25 @@ def test_wider_is_symmetric_and_holds_both(a, b):
 
 # Where
 
-COLUMNS = pa.table({"n": pa.array([1, 2, None, -3, 4] * 4, pa.int16()), "x": [0.5, None, 2.0, -1.0, 1e9] * 4, "s": ["a", "Ab", None, "b%", "it's"] * 4,
+COLUMNS = pa.table({"n": pa.array([1, 2, None, -3, 4] * 4, pa.int16()), "x": [0.5, None, 2.0, -1.0, 1e9] * 4, "s": ["a", "Ab", None, "b%",
+    "it's"] * 4,
                     "c": pa.array(["u", None, "v", "v", "u"] * 4).dictionary_encode(), "yes": [True, False, None, True, False] * 4,
-                    "t": pa.array([0, 10**15, None, -10**15, 86_400_000_000] * 4, pa.timestamp("us")), "d": pa.array([0, 1, None, 15_000, -5] * 4, pa.date32()),
+                    "t": pa.array([0, 10**15, None, -10**15, 86_400_000_000] * 4, pa.timestamp("us")), "d": pa.array([0, 1, None, 15_000,
+                    -5] * 4, pa.date32()),
                     "odd name": list(range(20))})
 NUMBERS = st.sampled_from(["0", "1", "-3", "2.5", "4.0", "1e3"])
 ATOMS = st.one_of(
     st.builds("{} {} {}".format, st.sampled_from(["n", "x", '"odd name"']), st.sampled_from(["=", "<>", "!=", "<", "<=", ">", ">="]), NUMBERS),
     st.builds("{} {} {}".format, NUMBERS, st.sampled_from(["=", "<", ">="]), st.sampled_from(["n", "x"])),
-    st.builds("{} {} in ({})".format, st.sampled_from(["n", "x"]), st.sampled_from(["", "not"]), st.lists(NUMBERS, min_size=1, max_size=3).map(", ".join)),
-    st.builds("{} {} '{}'".format, st.sampled_from(["s", "c"]), st.sampled_from(["=", "<>", "<", ">="]), st.sampled_from(["a", "u", "v", "it''s", ""])),
+    st.builds("{} {} in ({})".format, st.sampled_from(["n", "x"]), st.sampled_from(["", "not"]), st.lists(NUMBERS, min_size=1,
+    max_size=3).map(", ".join)),
+    st.builds("{} {} '{}'".format, st.sampled_from(["s", "c"]), st.sampled_from(["=", "<>", "<", ">="]), st.sampled_from(["a", "u", "v", "it''s",
+    ""])),
     st.builds("s {} '{}'".format, st.sampled_from(["like", "not like", "ilike"]), st.sampled_from(["a%", "%b%", "_", "A_", "%''%"])),
     st.builds("{} between {} and {}".format, st.sampled_from(["n", "x"]), NUMBERS, NUMBERS),
     st.builds("{} {}".format, st.sampled_from(["n", "x", "s", "c", "yes", "t"]), st.sampled_from(["is null", "is not null"])),
-    st.builds("t {} {}'{}'".format, st.sampled_from(["<", ">=", "="]), st.sampled_from(["", "timestamp "]), st.sampled_from(["1970-01-01", "2001-09-09 01:46:40"])),
+    st.builds("t {} {}'{}'".format, st.sampled_from(["<", ">=", "="]), st.sampled_from(["", "timestamp "]), st.sampled_from(["1970-01-01",
+    "2001-09-09 01:46:40"])),
     st.builds("d {} {}'{}'".format, st.sampled_from(["<", ">=", "="]), st.sampled_from(["", "date "]), st.sampled_from(["1970-01-02", "2011-01-26"])),
     st.sampled_from(["yes", "n = x", "n < x", "true", "yes = false", "n <> \"odd name\""]))
 CONDITIONS = st.recursive(ATOMS, lambda inner: st.one_of(st.builds("({} and {})".format, inner, inner), st.builds("({} or {})".format, inner, inner),
@@ -411,21 +433,25 @@ def test_where_means_what_sql_means(where):
 
 @pytest.mark.parametrize("where, why", [
     ("n >", "ends too early"), ("n > > 1", "at '> 1'"), ("m = 1", "no column 'm'"), ("n = 'x'", "holds int16, which 'x' is not, at ''x''"),
-    ("s = 1", "holds string"), ("n = null", "write `is null`"), ("t > 'soon'", "at ''soon''"), ("n", "neither true nor false"), ("yes and s", "holds string"),
+    ("s = 1", "holds string"), ("n = null", "write `is null`"), ("t > 'soon'", "at ''soon''"), ("n", "neither true nor false"), ("yes and s",
+    "holds string"),
     ("n = 1; drop table t", "syntax error"), ("n = 1) or (select 1) = (1", "column"), ("1) union select (1", "one condition"),
     ("n = 1) order by (1", "one condition"), ("n = 1) limit (1", "one condition"), ("n = 1) group by (n", "one condition"),
     ("read_text('/etc/passwd') = 'x'", "column"), ("n in (select 1)", "only columns"), ("exists (select 1)", "only columns"),
-    ("s = getenv('HOME')", "only columns and constants"), ("n + 1 > 2", "column"), ("s like s", "only columns and constants"), ("n::varchar = '1'", "column"),
+    ("s = getenv('HOME')", "only columns and constants"), ("n + 1 > 2", "column"), ("s like s", "only columns and constants"),
+    ("n::varchar = '1'", "column"),
     ("case when yes then true end", "only columns"), ("s = 'x", "unterminated"), ("", "only columns"), ("n is distinct from 1", "only columns"),
-    ("x.y = 1", "has no field 'y'"), ("n = ?", "constants"), ("coalesce(yes, true)", "only columns"), ("not", "ends too early"), ("n in (null)", "is null"),
+    ("x.y = 1", "has no field 'y'"), ("n = ?", "constants"), ("coalesce(yes, true)", "only columns"), ("not", "ends too early"), ("n in (null)",
+    "is null"),
     ("/* n */", "only columns"), ("n = 99999999999999999999999", "where"), ("(" * 3000 + "yes" + ")" * 3000, "where")])
 def test_where_refuses_what_is_no_condition(where, why):
     with core.refused(why):
         formats.parse_where(where, COLUMNS.schema)
 
 
-@settings(max_examples=300, deadline=None)
-@given(st.text(max_size=30) | st.lists(st.sampled_from(["n", "=", "1", "(", ")", "'", '"', ";", "--", "and", "or", "not", "in", "select", "s", "like", "\0", "é"]),
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=30) | st.lists(st.sampled_from(["n", "=", "1", "(", ")", "'", '"', ";", "--", "and", "or", "not", "in", "select", "s",
+    "like", "\0", "é"]),
                                        max_size=10).map(" ".join))
 def test_any_text_is_a_condition_or_a_sentence(where):
     with contextlib.suppress(core.BadInput):
@@ -571,7 +597,8 @@ def test_what_is_read_is_what_the_footer_says(here):
 @pytest.fixture(scope="module")
 def trips():
     rng, n = np.random.default_rng(0), 60_000
-    return pa.table({"day": rng.integers(0, 365, n), "city": pa.array(rng.choice(["ams", "ber", "cdg"], n)), **{f"x{i}": rng.normal(size=n) for i in range(4)}})
+    return pa.table({"day": rng.integers(0, 365, n), "city": pa.array(rng.choice(["ams", "ber", "cdg"], n)),
+        **{f"x{i}": rng.normal(size=n) for i in range(4)}})
 
 
 def test_advice_sorts_for_a_range_and_partitions_never_hurt(trips):
@@ -622,5 +649,5 @@ def test_a_data_set_of_the_pipeline_is_checked_when_read(here, table, small):
     whole = bytearray(part.read_bytes())
     whole[40] ^= 1
     part.write_bytes(whole)
-    with pytest.raises((OSError, pa.ArrowException)):
+    with core.refused("not a readable Parquet file"):
         data.read()

@@ -1,6 +1,5 @@
 """Random tables through every format and back: every column is equal, or its change was reported."""
 import datetime as dt
-import itertools
 import string
 from decimal import Decimal
 
@@ -9,11 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mlsys import core, formats
+from mlsys import formats
 
 DAY = st.dates(dt.date(1700, 1, 1), dt.date(2200, 1, 1))
 MOMENT = st.datetimes(dt.datetime(1700, 1, 1), dt.datetime(2200, 1, 1))
-TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8) | st.sampled_from(["NA", "", "1", "007", "true", "2013-01-01", "a\nb", '"', ","])
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8) | st.sampled_from(["NA", "", "1", "007", "true", "2013-01-01",
+    "a\nb", '"', ","])
 
 
 def whole(low, high):
@@ -47,7 +47,8 @@ def values(kind):
     if t.is_fixed_size_list(kind):
         return st.none() | st.lists(values(kind.value_type), min_size=kind.list_size, max_size=kind.list_size)
     if t.is_map(kind):
-        return st.none() | st.dictionaries(st.text(string.ascii_lowercase, max_size=3), values(kind.item_type), max_size=3).map(lambda d: list(d.items()))
+        return st.none() | st.dictionaries(st.text(string.ascii_lowercase, max_size=3), values(kind.item_type),
+            max_size=3).map(lambda d: list(d.items()))
     if t.is_list(kind) or t.is_large_list(kind):
         return st.none() | st.lists(values(kind.value_type), max_size=3)
     if t.is_struct(kind):
