@@ -380,6 +380,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'mlsys.testing._count_found': ('testing.html#_count_found', 'mlsys/testing.py'),
                                'mlsys.testing._csv_batches': ('testing.html#_csv_batches', 'mlsys/testing.py'),
                                'mlsys.testing._direction': ('testing.html#_direction', 'mlsys/testing.py'),
+                               'mlsys.testing._ends': ('testing.html#_ends', 'mlsys/testing.py'),
                                'mlsys.testing._expected': ('testing.html#_expected', 'mlsys/testing.py'),
                                'mlsys.testing._finite': ('testing.html#_finite', 'mlsys/testing.py'),
                                'mlsys.testing._flat': ('testing.html#_flat', 'mlsys/testing.py'),

@@ -359,10 +359,11 @@ def _number_places(x, known):
     if high - low > 10_000 or (known != np.rint(known)).any():
         at = np.minimum(np.searchsorted(known[order], x), len(known) - 1)
         return np.where(known[order][at] == x, order[at], -1)
-    at = np.full(int(high - low) + 2, -1)
-    at[(known - low).astype(int)] = np.arange(len(known))
-    inside = np.where((x >= low) & (x <= high) & (x == np.rint(x)), x, high + 1)
-    return at[(inside - low).astype(np.int64)]
+    at = np.full(int(high - low) + 3, -1)
+    at[1 + (known - low).astype(int)] = np.arange(len(known))
+    inside = np.fmin(np.fmax(x - (low - 1), 0), high - low + 2)  # fmax and fmin turn NaN into a number: 0, which is none
+    place = inside.astype(np.int32)
+    return at[place] if x.dtype.kind != "f" else np.where(place == inside, at[place], -1)
 
 # %% ../nbs/03_testing.ipynb #7a5664e9
 def shapes_of(
@@ -641,9 +642,14 @@ def written(
     for i in np.flatnonzero(enough & ((have > 0) | aim.open)):
         if not have[i]: content = []
         elif aim.words is not None: content = [aim.words[j] for j in np.flatnonzero(held[i])]
-        else: content = [float(f"{v:.12g}") if by else float(v) for v in wider[i]]
+        else: content = _ends(*map(float, held[i]), *map(float, wider[i]))
         listed[" | ".join(cases[i])] = content
     return Condition(given=list(given.names), column=aim.name, required=firm, cases=listed) if listed else None
+
+def _ends(low, high, lower, upper):
+    "The range of a case: what is the same in all rows stays exact."
+    if low == high or not math.isfinite(upper - lower): return [low, high]
+    return [_outward(lower, high - low, False), _outward(upper, high - low, True)]
 
 # %% ../nbs/03_testing.ipynb #0722b6d2
 MAX_CASES, MAX_COLUMNS = 2000, 60
@@ -1169,6 +1175,7 @@ def case_of(
 ) -> np.ndarray:  # int, -1 where the row is no known case
     "The case of each row."
     labels, at = c.lookup
+    if len(labels) == 1: return places(read.coded(c.given[0]), labels[0])  # the cases are the labels
     return at[tuple(places(read.coded(g), x) for g, x in zip(c.given, labels))]
 
 def check_condition(c: Condition, read: Read) -> list[Hit]:
@@ -1940,7 +1947,7 @@ def _hint(a, b, kind) -> str:
     if not np.ptp(p): return ""
     slope, start = np.polyfit(p, q, 1)
     fits = np.abs(start + slope * p - q).max() <= 0.02 * np.ptp(q)
-    same = abs(slope - 1) < 0.02 and abs(start) < 0.02 * np.ptp(p)
+    same, start = abs(slope - 1) < 0.02 and abs(start) < 0.02 * np.ptp(p), 0.0 if abs(start) < 1e-6 * np.ptp(q) else start
     return f"serve = {slope:.3g} × train {'+' if start >= 0 else '−'} {abs(start):.3g}" if fits and not same else ""
 
 # %% ../nbs/03_testing.ipynb #6859c5cc
