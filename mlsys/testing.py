@@ -1450,17 +1450,18 @@ class Tally:
 
     @property
     def share(self): return self.bad / self.rows if self.rows else 0.0
-
+    def __add__(self, later): return Tally().take(self).take(later)
     def add(self, verdicts: Verdicts, typed=True) -> "Tally":
         "Count a batch, in place; `typed` is False where everything was read as text."
-        self.__dict__ = (self + tallied(verdicts, typed)).__dict__
-        return self
+        return self.take(tallied(verdicts, typed))
 
-    def __add__(self, later):
-        sums = {k: getattr(self, k) + getattr(later, k) for k in ("rows", "bad", "broken", "missing", "words", "ticks")}
-        runs = {c: later.runs[c] if c not in self.runs else self.runs[c] + later.runs[c] if c in later.runs else self.runs[c]
-                for c in (*self.runs, *(c for c in later.runs if c not in self.runs))}
-        return Tally(**sums, types=self.types | later.types, runs=runs, order=_joined_order(self.order, later.order))
+    def take(self, later: "Tally") -> "Tally":
+        "Add what comes after, in place."
+        self.rows, self.bad, self.order = self.rows + later.rows, self.bad + later.bad, _joined_order(self.order, later.order)
+        for k in ("broken", "missing", "words", "ticks"): getattr(self, k).update(getattr(later, k))
+        self.types |= later.types
+        self.runs |= {c: self.runs[c] + r if c in self.runs else r for c, r in later.runs.items()}
+        return self
 
 # %% ../nbs/03_testing.ipynb #46561f41
 def tallied(verdicts: Verdicts, typed=True) -> Tally:
@@ -1540,7 +1541,7 @@ def _late_found(f: Freshness, tally, now):
     at, found = np.array(sorted(tally.ticks)), []
     def when(tick): return str(pd.Timestamp(tick * f.tick, unit="s"))[:16]
     if now is not None:
-        age = pd.Timestamp(now).timestamp() - (at[-1] + 1) * f.tick
+        age = _moment(now) - (at[-1] + 1) * f.tick
         if age > f.pause: found.append(finding(f.time, "fresh", f"the newest row is {_lasts(age)} old", f"at most {_lasts(f.pause)}"))
         if age < -2 * f.tick: found.append(finding(f.time, "fresh", f"the newest row is {_lasts(-age)} in the future", "no row of the future"))
     gaps = np.diff(at) - 1
@@ -1564,6 +1565,11 @@ def _lasts(seconds) -> str:
     "A span of time in its usual unit."
     unit, size = next(((u, s) for u, s in (("days", 86_400), ("hours", 3600), ("minutes", 60)) if seconds >= 2 * s), ("seconds", 1))
     return f"{seconds / size:.3g} {unit}"
+
+def _moment(now) -> float:
+    "A time in seconds since 1970; without a zone it is UTC."
+    try: return pd.Timestamp(now).timestamp()
+    except (ValueError, TypeError): raise BadInput(f"now = {now}: no time; write it like 2013-04-01T06:00") from None
 
 # %% ../nbs/03_testing.ipynb #2c6c259f
 WRITERS = {".parquet": (pq.ParquetWriter, lambda table: table), ".csv": (pa.csv.CSVWriter, lambda table: _flat(table))}
