@@ -2,6 +2,7 @@
 
 d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_url': '', 'lib_path': 'mlsys'},
   'syms': { 'mlsys.cli': { 'mlsys.cli._complain': ('cli.html#_complain', 'mlsys/cli.py'),
+                           'mlsys.cli._replay': ('cli.html#_replay', 'mlsys/cli.py'),
                            'mlsys.cli._version': ('cli.html#_version', 'mlsys/cli.py'),
                            'mlsys.cli.design': ('cli.html#design', 'mlsys/cli.py'),
                            'mlsys.cli.draft_card': ('cli.html#draft_card', 'mlsys/cli.py'),

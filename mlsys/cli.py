@@ -109,6 +109,9 @@ def test(
     suite: Annotated[str, typer.Option(metavar="FILE", help="The suite; default: the one in the run folder.")] = "",
     good: Annotated[str, typer.Option(metavar="FILE", help="Write the good rows here.")] = "",
     bad: Annotated[str, typer.Option(metavar="FILE", help="Write the bad rows here, with their reasons.")] = "",
+    verdicts: Annotated[str, typer.Option(metavar="FILE", help="Write one line per row: verdict, reasons, novelty.")] = "",
+    now: Annotated[str, typer.Option(metavar="TIME", help="The present time, to judge how old the newest row is.")] = "",
+    replay: Annotated[bool, typer.Option("--replay", help="DATA is a quarantine: rows that pass now go to --good, the others stay.")] = False,
     card: Card = "settings.ini",
     as_json: AsJson = False,
 ):
@@ -116,9 +119,20 @@ def test(
     from mlsys import testing
     allowed = core.load_settings(card).run.bad_rows if core.find_settings(card) else core.Run().bad_rows
     if not suite: suite = core.folder(core.load_settings(card), "testing") / "suite.json"
-    result = testing.test_file(data, suite, good or None, bad or None)
+    if replay: return _replay(data, testing.Suite.load(suite), good, as_json)
+    result = testing.test_file(data, suite, good or None, bad or None, verdicts=verdicts or None, now=now or None)
     say(result, testing.summary_text(result, allowed), as_json)
     raise typer.Exit(int(result["bad_share"] > allowed))
+
+def _replay(data, suite, good, as_json):
+    "Judge quarantined rows again; exit code 1 if some stay."
+    from mlsys import formats, testing
+    if not good: raise BadInput("--replay needs --good FILE for the rows that come out")
+    rows = formats.open_source(data).num_rows
+    out = len(testing.replay(data, suite, good=good))
+    stay = rows - out
+    say(dict(out=out, stay=stay, good=good, file=data), f"{out:,} rows come out into {core.shown(good)}, {stay:,} stay in {core.shown(data)}", as_json)
+    raise typer.Exit(int(stay > 0))
 
 # %% ../nbs/92_cli.ipynb #903e4033
 @app.command()
