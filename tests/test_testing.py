@@ -927,3 +927,33 @@ def test_minorities_of_a_table():
     assert verdicts.bad.sum() == len({*np.flatnonzero(np.array(t["code"]) == "POST"), *np.flatnonzero(t["price"].to_numpy() == 0),
                                       *np.flatnonzero(t["who"].is_null().to_numpy()), *range(n, len(t))})
     assert testing.oddities(t.select(["day"]).slice(0, 10)) == []
+
+
+# the command
+
+
+def test_the_command_tells_verdicts_age_and_replays(cli, suite, table, tmp_path):
+    suite.save(tmp_path / "suite.json")
+    pq.write_table(dirty_table(table), tmp_path / "in.parquet")
+    args = ["test", tmp_path / "in.parquet", "--suite", tmp_path / "suite.json"]
+    code, out, _ = cli(*args, "--bad", tmp_path / "bad.parquet", "--verdicts", tmp_path / "lines.csv", "--json")
+    assert code == 0 and json.loads(out)["bad"] == 2 and (tmp_path / "lines.csv").read_text().count("\n") == 3001
+    code, out, err = cli("test", tmp_path / "bad.parquet", "--suite", tmp_path / "suite.json", "--replay")
+    assert code == 2 and "--replay needs --good" in err
+    code, out, _ = cli("test", tmp_path / "bad.parquet", "--suite", tmp_path / "suite.json", "--replay", "--good", tmp_path / "good.parquet")
+    assert code == 1 and "0 rows come out" in out and "2 stay" in out
+    wider = json.loads((tmp_path / "suite.json").read_text())
+    wider["columns"]["low"].pop("min")
+    wider["relations"] = []
+    (tmp_path / "suite.json").write_text(json.dumps(wider))
+    code, out, _ = cli("test", tmp_path / "bad.parquet", "--suite", tmp_path / "suite.json", "--replay", "--good", tmp_path / "ok.parquet", "--json")
+    assert code == 0 and json.loads(out)["out"] == 2 and pq.read_table(tmp_path / "bad.parquet").num_rows == 0
+
+
+def test_the_command_judges_age(cli, stock_suite, stock, tmp_path):
+    stock_suite.save(tmp_path / "suite.json")
+    pq.write_table(stock, tmp_path / "in.parquet")
+    args = ["test", tmp_path / "in.parquet", "--suite", tmp_path / "suite.json"]
+    assert "days old" in cli(*args, "--now", "2021-08-01")[1] and "old" not in cli(*args, "--now", "2021-05-30T00:00")[1]
+    code, _, err = cli(*args, "--now", "yesterdayish")
+    assert code == 2 and "now = yesterdayish: no time" in err
