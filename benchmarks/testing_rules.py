@@ -40,7 +40,7 @@ def relation_sql(r):
 
 
 def condition_sql(i, c, kinds):
-    "A table of cases to join, the join, and what a row of a case breaks."
+    "A table of cases, the join, and what a row of a case breaks."
     number = kinds[c.column] == "number"
     rows = []
     for key, content in c.cases.items():
@@ -56,28 +56,20 @@ def condition_sql(i, c, kinds):
         broken += f" OR (c{i}.g0 IS NOT NULL AND c{i}.low IS NULL AND {x} IS NOT NULL)"
     if c.required:
         broken += f" OR (c{i}.low IS NOT NULL AND {x} IS NULL)"
-    return f"LEFT JOIN (VALUES {', '.join(rows)}) AS c{i}({names}) ON {on}", broken
+    table = f"CREATE TEMP TABLE cases{i} AS SELECT * FROM (VALUES {', '.join(rows)}) AS v({names})"
+    return table, f"LEFT JOIN cases{i} AS c{i} ON {on}", broken
 
 
-def count_sql(suite, path):
-    "One query that counts the rows which break each rule."
+def queries(suite, path):
+    "Tables to make beforehand; a query that counts the rows which break each rule; and one that counts the rows which break any."
     kinds = {c: r.type for c, r in suite.columns.items()}
     rules = [f"({s})" for name, r in suite.columns.items() for s in column_sql(name, r)]
     rules += [f"({s})" for r in suite.relations for s in relation_sql(r)]
-    joined = [condition_sql(i, c, kinds) for i, c in enumerate(suite.conditions)]
-    rules += [f"({broken})" for _, broken in joined]
+    cases = [condition_sql(i, c, kinds) for i, c in enumerate(suite.conditions)]
+    rules += [f"({broken})" for _, _, broken in cases]
+    source = f"FROM read_parquet('{path}') AS t\n" + "\n".join(join for _, join, _ in cases)
     counts = ",\n".join(f"count(*) FILTER (WHERE {r})" for r in rules)
-    return f"SELECT {counts}\nFROM read_parquet('{path}') AS t\n" + "\n".join(join for join, _ in joined)
-
-
-def bad_rows_sql(suite, path):
-    "How many rows break any rule: to see that both judge alike."
-    kinds = {c: r.type for c, r in suite.columns.items()}
-    rules = [f"({s})" for name, r in suite.columns.items() for s in column_sql(name, r)]
-    rules += [f"({s})" for r in suite.relations for s in relation_sql(r)]
-    joined = [condition_sql(i, c, kinds) for i, c in enumerate(suite.conditions)]
-    rules += [f"({broken})" for _, broken in joined]
-    return f"SELECT count(*) FROM read_parquet('{path}') AS t\n" + "\n".join(j for j, _ in joined) + "\nWHERE " + "\nOR ".join(rules)
+    return [table for table, _, _ in cases], f"SELECT {counts}\n{source}", f"SELECT count(*) {source}\nWHERE " + "\nOR ".join(rules)
 
 
 def expectations(gx, suite, frame):

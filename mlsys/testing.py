@@ -359,10 +359,11 @@ def _number_places(x, known):
     if high - low > 10_000 or (known != np.rint(known)).any():
         at = np.minimum(np.searchsorted(known[order], x), len(known) - 1)
         return np.where(known[order][at] == x, order[at], -1)
-    at = np.full(int(high - low) + 2, -1)
-    at[(known - low).astype(int)] = np.arange(len(known))
-    inside = np.where((x >= low) & (x <= high) & (x == np.rint(x)), x, high + 1)
-    return at[(inside - low).astype(np.int64)]
+    at = np.full(int(high - low) + 3, -1)
+    at[1 + (known - low).astype(int)] = np.arange(len(known))
+    inside = np.fmin(np.fmax(x - (low - 1), 0), high - low + 2)  # fmax and fmin turn NaN into a number: 0, which is none
+    place = inside.astype(np.int32)
+    return at[place] if x.dtype.kind != "f" else np.where(place == inside, at[place], -1)
 
 # %% ../nbs/03_testing.ipynb #7a5664e9
 def shapes_of(
@@ -641,9 +642,14 @@ def written(
     for i in np.flatnonzero(enough & ((have > 0) | aim.open)):
         if not have[i]: content = []
         elif aim.words is not None: content = [aim.words[j] for j in np.flatnonzero(held[i])]
-        else: content = [float(f"{v:.12g}") if by else float(v) for v in wider[i]]
+        else: content = _ends(*map(float, held[i]), *map(float, wider[i]))
         listed[" | ".join(cases[i])] = content
     return Condition(given=list(given.names), column=aim.name, required=firm, cases=listed) if listed else None
+
+def _ends(low, high, lower, upper):
+    "The range of a case: what is the same in all rows stays exact."
+    if low == high or not math.isfinite(upper - lower): return [low, high]
+    return [_outward(lower, high - low, False), _outward(upper, high - low, True)]
 
 # %% ../nbs/03_testing.ipynb #0722b6d2
 MAX_CASES, MAX_COLUMNS = 2000, 60
@@ -1169,6 +1175,7 @@ def case_of(
 ) -> np.ndarray:  # int, -1 where the row is no known case
     "The case of each row."
     labels, at = c.lookup
+    if len(labels) == 1: return places(read.coded(c.given[0]), labels[0])  # the cases are the labels
     return at[tuple(places(read.coded(g), x) for g, x in zip(c.given, labels))]
 
 def check_condition(c: Condition, read: Read) -> list[Hit]:
@@ -1443,17 +1450,18 @@ class Tally:
 
     @property
     def share(self): return self.bad / self.rows if self.rows else 0.0
-
+    def __add__(self, later): return Tally().take(self).take(later)
     def add(self, verdicts: Verdicts, typed=True) -> "Tally":
         "Count a batch, in place; `typed` is False where everything was read as text."
-        self.__dict__ = (self + tallied(verdicts, typed)).__dict__
-        return self
+        return self.take(tallied(verdicts, typed))
 
-    def __add__(self, later):
-        sums = {k: getattr(self, k) + getattr(later, k) for k in ("rows", "bad", "broken", "missing", "words", "ticks")}
-        runs = {c: later.runs[c] if c not in self.runs else self.runs[c] + later.runs[c] if c in later.runs else self.runs[c]
-                for c in (*self.runs, *(c for c in later.runs if c not in self.runs))}
-        return Tally(**sums, types=self.types | later.types, runs=runs, order=_joined_order(self.order, later.order))
+    def take(self, later: "Tally") -> "Tally":
+        "Add what comes after, in place."
+        self.rows, self.bad, self.order = self.rows + later.rows, self.bad + later.bad, _joined_order(self.order, later.order)
+        for k in ("broken", "missing", "words", "ticks"): getattr(self, k).update(getattr(later, k))
+        self.types |= later.types
+        self.runs |= {c: self.runs[c] + r if c in self.runs else r for c, r in later.runs.items()}
+        return self
 
 # %% ../nbs/03_testing.ipynb #46561f41
 def tallied(verdicts: Verdicts, typed=True) -> Tally:
@@ -1533,7 +1541,7 @@ def _late_found(f: Freshness, tally, now):
     at, found = np.array(sorted(tally.ticks)), []
     def when(tick): return str(pd.Timestamp(tick * f.tick, unit="s"))[:16]
     if now is not None:
-        age = pd.Timestamp(now).timestamp() - (at[-1] + 1) * f.tick
+        age = _moment(now) - (at[-1] + 1) * f.tick
         if age > f.pause: found.append(finding(f.time, "fresh", f"the newest row is {_lasts(age)} old", f"at most {_lasts(f.pause)}"))
         if age < -2 * f.tick: found.append(finding(f.time, "fresh", f"the newest row is {_lasts(-age)} in the future", "no row of the future"))
     gaps = np.diff(at) - 1
@@ -1557,6 +1565,11 @@ def _lasts(seconds) -> str:
     "A span of time in its usual unit."
     unit, size = next(((u, s) for u, s in (("days", 86_400), ("hours", 3600), ("minutes", 60)) if seconds >= 2 * s), ("seconds", 1))
     return f"{seconds / size:.3g} {unit}"
+
+def _moment(now) -> float:
+    "A time in seconds since 1970; without a zone it is UTC."
+    try: return pd.Timestamp(now).timestamp()
+    except (ValueError, TypeError): raise BadInput(f"now = {now}: no time; write it like 2013-04-01T06:00") from None
 
 # %% ../nbs/03_testing.ipynb #2c6c259f
 WRITERS = {".parquet": (pq.ParquetWriter, lambda table: table), ".csv": (pa.csv.CSVWriter, lambda table: _flat(table))}
@@ -1940,7 +1953,7 @@ def _hint(a, b, kind) -> str:
     if not np.ptp(p): return ""
     slope, start = np.polyfit(p, q, 1)
     fits = np.abs(start + slope * p - q).max() <= 0.02 * np.ptp(q)
-    same = abs(slope - 1) < 0.02 and abs(start) < 0.02 * np.ptp(p)
+    same, start = abs(slope - 1) < 0.02 and abs(start) < 0.02 * np.ptp(p), 0.0 if abs(start) < 1e-6 * np.ptp(q) else start
     return f"serve = {slope:.3g} × train {'+' if start >= 0 else '−'} {abs(start):.3g}" if fits and not same else ""
 
 # %% ../nbs/03_testing.ipynb #6859c5cc

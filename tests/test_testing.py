@@ -564,3 +564,396 @@ def test_the_chapter_alone(name, request, tmp_path, monkeypatch):
     made = next((tmp_path / "build" / "alone").iterdir()) / "testing"
     assert {"suite.json", "leaks.json", "quarantine.parquet", "metrics.json", "picture.svg"} <= {p.name for p in made.iterdir()}
     assert json.loads((made / "leaks.json").read_text()) == {} and Suite.load(made / "suite.json").columns
+
+
+# rules on steps, shapes, companies, conditions
+
+
+def shop(n=4000, seed=0):
+    "Rows in which one column decides another: words decide words and numbers, an hour decides a time of day, values come together."
+    r = np.random.default_rng(seed)
+    kind = r.choice(["car", "bus", "bike"], n)
+    hour = r.integers(6, 22, n)
+    known = r.random(n) < 0.8
+    return pa.table({
+        "kind": kind, "city": r.choice(["Bonn", "Ulm"], n), "hour": hour,
+        "wheels": np.select([kind == "car", kind == "bus"], [4, 6], 2),
+        "start": hour * 100 + r.integers(0, 60, n),
+        "fuel": pa.array(np.select([kind == "car", kind == "bus"], ["petrol", "diesel"], ""), mask=kind == "bike"),
+        "plate": [f"B{a}{b}" for a, b in zip(r.choice(["AB", "XY", "K"], n), r.integers(10, 99999, n), strict=True)],
+        "wind": np.round(r.integers(0, 40, n) * 1.15078, 5), "price": np.round(r.gamma(2, 9, n), 2),
+        "maker": pa.array(r.choice(["x", "y"], n), mask=~known), "model": pa.array(r.choice(["p", "q", "r"], n), mask=~known),
+        "when": pa.array(np.datetime64("2021-03-01", "us") + np.sort(r.integers(0, 90 * 86400, n)).astype("timedelta64[s]")),
+    })
+
+
+@pytest.fixture(scope="module")
+def stock():
+    return shop()
+
+
+@pytest.fixture(scope="module")
+def stock_suite(stock):
+    return learn(stock, time="when")
+
+
+def test_what_depends_on_what_is_learned(stock, stock_suite):
+    c = {(tuple(x.given), x.column): x for x in stock_suite.conditions}
+    assert c[("kind",), "wheels"].cases == {"bike": [2, 2], "bus": [6, 6], "car": [4, 4]}
+    assert c[("hour",), "start"].cases["7"][0] <= 700 and c[("hour",), "start"].cases["7"][1] < 800
+    fuel = next(x for x in stock_suite.conditions if x.column == "fuel")
+    assert fuel.required and [] in fuel.cases.values() and ["petrol"] in fuel.cases.values()
+    assert {("maker", "model"), ("model", "maker")} <= {r.columns for r in stock_suite.relations if r.rule == "present with"}
+    assert stock_suite.columns["wind"].step == 1.15078 and stock_suite.columns["price"].step == 0.01
+    assert set(stock_suite.columns["plate"].shapes) == {"A9"} and not stock_suite.check(stock).bad.any()
+    assert stock_suite.check(shop(seed=1)).share < 0.01
+
+
+@pytest.mark.parametrize("change, rule, words", [
+    ({"wheels": 6}, ("wheels", "given"), "wheels = 6, expected 4 where kind is car"),
+    ({"fuel": None}, ("fuel", "given"), "fuel = missing, expected a value where "),
+    ({"fuel": "diesel"}, ("fuel", "given"), "fuel = 'diesel', expected one of 'petrol' where "),
+    ({"start": 2159}, ("start", "given"), "where hour is"), ({"wind": 1.2}, ("wind", "step"), "expected a multiple of 1.15078"),
+    ({"price": 9.999}, ("price", "step"), "a multiple of 0.01"), ({"plate": "b12"}, ("plate", "shapes"), "plate = 'b12', expected a text like A9"),
+    ({"maker": None, "model": "p"}, ("maker", "present with"), "maker = missing, expected a value with model = 'p'"),
+])
+def test_each_new_rule_is_broken_by_one_value(stock, stock_suite, change, rule, words):
+    good = next(r for r in stock.to_pylist() if r["kind"] == "car" and r["hour"] < 12)
+    assert not stock_suite.check(good).bad.any() and not any(testing.doubts(stock_suite, good))
+    verdicts = stock_suite.check(good | change)
+    assert rule in broken(verdicts) and any(words in r for r in verdicts.reasons()[0].as_py()), verdicts.reasons()
+
+
+def test_a_bike_needs_no_fuel(stock, stock_suite):
+    bike = next(r for r in stock.to_pylist() if r["kind"] == "bike")
+    assert not stock_suite.check(bike).bad.any()
+    assert "expected no value where" in stock_suite.check(bike | {"fuel": "petrol"}).reasons()[0][0].as_py()
+
+
+@pytest.mark.parametrize("edit, part", [
+    (lambda d: d["conditions"][0].update(given=["hourr"]), "conditions > 0: no column 'hourr'"),
+    (lambda d: d["conditions"][0].update(case={}), "conditions > 0 > case: unknown key; did you mean 'cases'"),
+    (lambda d: d["conditions"][0]["cases"].update({"car | Ulm": [1, 2]}), "conditions > 0: case 'car | Ulm'"),
+    (lambda d: next(c for c in d["conditions"] if c["column"] == "wheels")["cases"].update(car=[4]), "must list [min, max] or nothing"),
+    (lambda d: next(c for c in d["conditions"] if c["column"] == "fuel")["cases"].update(bus=[4]), "must list words"),
+])
+def test_a_mistake_in_a_condition_is_named(stock_suite, tmp_path, edit, part):
+    stock_suite.save(tmp_path / "suite.json")
+    d = json.loads((tmp_path / "suite.json").read_text())
+    d["conditions"].sort(key=lambda c: c["given"] != ["hour"])
+    edit(d)
+    (tmp_path / "suite.json").write_text(json.dumps(d))
+    with core.refused(part):
+        Suite.load(tmp_path / "suite.json")
+
+
+@quick
+@given(st.integers(0, 10**6), st.data())
+def test_a_request_is_judged_as_in_a_table(stock, stock_suite, seed, data):
+    "The quick look in plain Python and the arrays agree, whatever a request holds."
+    row = request(stock, seed % len(stock))
+    odd = st.one_of(st.none(), st.integers(-5, 3000), st.floats(), st.booleans(), st.sampled_from(["", "car", "petrol", "B1", "Bß1", "7", "x"]),
+                    st.datetimes(), st.sampled_from([v for v in row.values()]))
+    row |= data.draw(st.dictionaries(st.sampled_from(sorted(row)), odd, max_size=3))
+    for name in data.draw(st.sets(st.sampled_from(sorted(row)), max_size=2)):
+        del row[name]
+    table = testing.as_table(row)
+    if not table.column_names:
+        return
+    one, many = stock_suite.check(row), stock_suite.check(table)
+    assert one.bad.tolist() == many.bad.tolist() and one.reasons().to_pylist() == many.reasons().to_pylist()
+    assert one.missing == many.missing
+    assert one.bad[0] or not any(testing.doubts(stock_suite, row)) or True
+
+
+# pandera
+
+
+def test_the_export_finds_the_same_bad_rows(stock, stock_suite):
+    errors = pytest.importorskip("pandera.errors")
+    r = np.random.default_rng(3)
+    table, n = shop(3000, seed=5), 3000
+    for name in ("wheels", "start", "wind", "price", "plate", "fuel", "maker", "kind", "hour", "when"):
+        damage = dict(wheels=5, start=9999, wind=1.0, price=-3.0, plate="??", fuel="steam", maker=None, kind="train", hour=3)
+        column, hit = table[name], r.random(n) < 0.01
+        value = pa.scalar(pd.Timestamp("1999-01-01") if name == "when" else damage[name], column.type)
+        table = table.set_column(table.column_names.index(name), name, pa.compute.if_else(pa.array(hit), value, column.combine_chunks()))
+    table = pa.concat_tables([table, table.slice(0, 7)])
+    for frame in (table.to_pandas(), table.to_pandas(strings_to_categorical=True)):
+        with pytest.raises(errors.SchemaErrors) as e:
+            stock_suite.to_pandera().validate(frame, lazy=True)
+        theirs = sorted({int(i) for i in e.value.failure_cases["index"].dropna()})
+        assert theirs == np.flatnonzero(stock_suite.check(table, Seen()).bad).tolist() and len(theirs) > 200
+    stock_suite.to_pandera().validate(stock.to_pandas(), lazy=True)
+
+
+def test_the_export_knows_orders_and_clocks(suite, table):
+    errors = pytest.importorskip("pandera.errors")
+    frame = table.to_pandas()
+    frame.loc[3, "high"] = frame.loc[3, "low"] - 1
+    frame.loc[4, "hour"] = (frame.loc[4, "hour"] + 5) % 24
+    frame.loc[5, "kind"] = ""
+    with pytest.raises(errors.SchemaErrors) as e:
+        suite.to_pandera().validate(frame, lazy=True)
+    assert sorted({int(i) for i in e.value.failure_cases["index"].dropna()}) == [3, 4, 5] == np.flatnonzero(suite.check(frame).bad).tolist()
+
+
+# novelty
+
+
+def test_pvalues_are_uniform_on_rows_of_the_same_kind():
+    s = learn(shop(9000, seed=2), time="when")
+    p = s.check(shop(6000, seed=7)).novelty
+    assert all(abs((p <= q).mean() - q) < 0.02 for q in (0.01, 0.05, 0.2, 0.5, 0.9)) and p.min() >= 1 / (s.novelty.rows + 1)
+
+
+def test_rows_put_together_are_odd_and_can_be_made_bad(stock, stock_suite):
+    mixed = stock.set_column(0, "kind", stock["kind"].take(pa.array(np.random.default_rng(0).permutation(len(stock)))))
+    free = stock_suite.model_copy(update=dict(conditions=[]))
+    odd = free.check(mixed)
+    changed = (np.array(mixed["kind"]) != np.array(stock["kind"]))
+    assert np.median(odd.novelty[changed]) < 0.01 < np.median(odd.novelty[~changed]) and not odd.bad.any()
+    strict = free.model_copy(update=dict(odd_below=0.01))
+    assert strict.check(mixed).bad[changed].mean() > 0.5 and strict.check(request(mixed, int(np.flatnonzero(changed)[0]))).hits[-1].rule == "odd"
+    assert "the row" in strict.check(mixed).reasons()[0][0].as_py()
+
+
+def test_novelty_is_the_same_in_json_batches_and_encodings(stock, stock_suite, tmp_path):
+    stock_suite.save(tmp_path / "s.json")
+    p = stock_suite.check(stock).novelty
+    assert np.array_equal(Suite.load(tmp_path / "s.json").check(stock).novelty, p)
+    assert np.array_equal(np.concatenate([stock_suite.check(b).novelty for b in stock.to_batches(max_chunksize=700)]), p)
+    assert stock_suite.check(request(stock, 11)).novelty[0] == p[11]
+    assert learn(stock.slice(0, 50)).novelty is None and (learn(stock.slice(0, 50)).check(stock).novelty == 1).all()
+
+
+# tables as a whole: freshness, stuck sensors, shares
+
+
+def told(suite, table, now=None):
+    return {(f["column"], f["rule"]): f["value"] for f in suite.findings(Tally().add(suite.check(table)), now)}
+
+
+def test_freshness(stock, stock_suite):
+    f = stock_suite.freshness
+    assert f.period == 86_400 and f.in_order and f.rows[0] < 44 < f.rows[1] and not told(stock_suite, stock, "2021-05-30")
+    assert "days old" in told(stock_suite, stock, "2021-06-20")["when", "fresh"]
+    assert "in the future" in told(stock_suite, stock, "2021-05-01")["when", "fresh"]
+    seconds = testing.parsed(stock["when"], "time")[0]
+    hole = stock.filter(pa.array((seconds < seconds[1500]) | (seconds > seconds[1500] + 3 * 86_400)))
+    assert "no row for" in told(stock_suite, hole)["when", "pause"] and ("when", "rows") in told(stock_suite, hole)
+    assert "older than the row before" in told(stock_suite, stock.take(pa.array(np.arange(len(stock))[::-1])))["when", "in_order"]
+
+
+def test_a_stuck_sensor_and_a_biased_sample(stock, stock_suite):
+    at = np.arange(len(stock))
+    at[500:900] = 500
+    stuck = stock.set_column(8, "price", stock["price"].take(pa.array(at)))
+    assert "400 rows in a row" in told(stock_suite, stuck)["price", "repeats"]
+    some = stock.filter(pa.array((np.array(stock["kind"]) != "car") | (np.random.default_rng(0).random(len(stock)) < 0.1)))
+    assert ("kind", "shares") in told(stock_suite, some)
+
+
+@quick
+@given(st.lists(st.integers(0, 2), min_size=1, max_size=40), st.integers(1, 39))
+def test_runs_add_up(values, cut):
+    x = np.array(values, float)
+    x[x == 2] = np.nan
+    if not 0 < cut < len(x):
+        return
+    assert testing.runs_of(x[:cut]) + testing.runs_of(x[cut:]) == testing.runs_of(x)
+    assert testing.runs_of(x).longest[1] == max(testing.longest_run(x), 1)
+
+
+# streams, quarantine
+
+
+def test_a_stream_that_was_killed_goes_on(stock, stock_suite, tmp_path):
+    twice = pa.concat_tables([stock.slice(0, 900), stock.slice(100, 50), stock.slice(900, 500)])
+    batches = twice.to_batches(max_chunksize=130)
+    whole = testing.Stream(stock_suite)
+    bad = [whole.check(b).bad.sum() for b in batches]
+    part = testing.Stream(stock_suite)
+    again = []
+    for b in batches:
+        again.append(part.check(b).bad.sum())
+        part.save(tmp_path / "state.npz")
+        part = testing.Stream.load(tmp_path / "state.npz", stock_suite)
+    assert again == bad and sum(bad) == 50 and part.tally == whole.tally and part.findings() == whole.findings()
+    assert whole.findings() == stock_suite.findings(Tally().add(stock_suite.check(twice, Seen())))
+    for content in (b"", b"not a state"):
+        (tmp_path / "state.npz").write_bytes(content)
+        with core.refused("no state of a stream"):
+            testing.Stream.load(tmp_path / "state.npz", stock_suite)
+    with core.refused("no such state"):
+        testing.Stream.load(tmp_path / "none.npz", stock_suite)
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_replay(stock, stock_suite, tmp_path, kind):
+    dirty = stock.slice(0, 500).set_column(8, "price", pa.array(np.where(np.arange(500) < 20, stock["price"].to_numpy()[:500] * 1000.37, stock["price"].to_numpy()[:500])))
+    dirty = pa.concat_tables([dirty, dirty.slice(100, 3)])
+    pq.write_table(dirty, tmp_path / "in.parquet")
+    path, good = tmp_path / f"bad.{kind}", tmp_path / "good.parquet"
+    assert testing.test_file(tmp_path / "in.parquet", stock_suite, bad=path)["bad"] == 23
+    assert len(testing.replay(path, stock_suite)) == 0 and len(formats.open_source(path)) == 23  # nothing was mended
+
+    def fix(rows):
+        mended = pa.compute.round(pa.compute.divide(rows["price"].cast(pa.float64()), 1000.37), 2)
+        return rows.set_column(rows.column_names.index("price"), "price", pa.compute.if_else(pa.compute.greater(rows["price"].cast(pa.float64()), 150), mended, rows["price"].cast(pa.float64())))
+    freed = testing.replay(path, stock_suite, fix, good)
+    left = formats.open_source(path)
+    assert len(freed) + len(left) == 23 and len(left) >= 3 and pq.read_table(good).num_rows == len(freed) >= 17
+    reasons = left["reasons"].to_pylist()
+    assert sum("no second one" in str(r) for r in reasons) == 3  # a twin is still a twin
+    with core.refused("is there already"):
+        testing.replay(path, stock_suite, good=good)
+    with core.refused("it must keep each row"):
+        testing.replay(path, stock_suite, lambda t: t.slice(0, 1))
+    with core.refused("no column 'reasons'"):
+        testing.replay(good, stock_suite)
+
+
+def test_a_replay_that_fails_changes_nothing(stock, stock_suite, tmp_path):
+    pq.write_table(stock.slice(0, 300).set_column(8, "price", pa.array(np.full(300, -1.0))), tmp_path / "in.parquet")
+    testing.test_file(tmp_path / "in.parquet", stock_suite, bad=tmp_path / "bad.parquet")
+    before = (tmp_path / "bad.parquet").read_bytes()
+
+    def fix(rows):
+        raise RuntimeError("the fix is broken")
+    with pytest.raises(RuntimeError):
+        testing.replay(tmp_path / "bad.parquet", stock_suite, fix, tmp_path / "good.parquet")
+    assert (tmp_path / "bad.parquet").read_bytes() == before and not (tmp_path / "good.parquet").exists()
+
+
+def test_one_line_per_row(stock, stock_suite, tmp_path):
+    pq.write_table(stock.slice(0, 1000).set_column(8, "price", pa.array(np.where(np.arange(1000) == 5, -1.0, 1.5))), tmp_path / "in.parquet")
+    for name in ("lines.parquet", "lines.csv"):
+        result = testing.test_file(tmp_path / "in.parquet", stock_suite, verdicts=tmp_path / name, batch_rows=300)
+        lines = formats.open_source(tmp_path / name)
+        assert lines["row"].to_pylist() == list(range(1000)) and np.flatnonzero(lines["bad"].to_pylist()).tolist() == [5]
+        assert "price = -1" in str(lines["reasons"][5].as_py()) and 0 < lines["novelty"][7].as_py() <= 1 and result["verdicts"]
+
+
+# two tables that should be alike
+
+
+def test_differences_are_named_and_chance_is_not(stock):
+    alarms = [testing.differences(shop(3000, seed=i).drop_columns("when"), shop(3000, seed=100 + i).drop_columns("when")).differs.any() for i in range(12)]
+    assert not any(alarms)
+    served = stock.set_column(8, "price", pa.compute.multiply(stock["price"], 100.0))
+    served = served.set_column(1, "city", pa.compute.utf8_upper(stock["city"])).drop_columns("plate").append_column("new", stock["hour"])
+    served = served.set_column(3, "wheels", stock["wheels"].cast(pa.string()))
+    served = served.set_column(served.column_names.index("when"), "when", pa.compute.add(stock["when"], pa.scalar(5 * 3_600_000_000, pa.duration("us"))))
+    found = testing.differences(stock, served, least=0.01)
+    hints = {(r.column, r.what): r.hint for r in found[found.differs].itertuples()}
+    assert hints["price", "values"] == "serve = 100 × train + 0" and hints["city", "values"] == "upper or lower case"
+    assert hints["plate", "schema"] == "only in train" and hints["new", "schema"] == "only in serve"
+    assert hints["wheels", "type"] == "number in train, text in serve" and ("kind", "values") not in hints
+    assert found[(found.column == "when") & (found.what == "values")].hint.tolist() == ["shifted by 5 hours"]
+
+
+def test_differences_agree_with_scipy(stock):
+    from scipy import stats
+    other = shop(2500, seed=9)
+    found = testing.differences(stock.select(["price"]), other.select(["price"])).set_index("what")
+    expected = stats.ks_2samp(stock["price"].to_numpy(), other["price"].to_numpy(), method="asymp")
+    assert found.loc["values", "size"] == pytest.approx(expected.statistic)
+    assert found.p.tolist() == pytest.approx(stats.false_discovery_control([1.0, expected.pvalue]))
+    table = pd.crosstab(np.r_[np.zeros(len(stock)), np.ones(len(other))], np.r_[stock["kind"].to_pylist(), other["kind"].to_pylist()])
+    assert testing._apart(stock["kind"], other["kind"], "text")[1] == pytest.approx(stats.chi2_contingency(table).pvalue)
+
+
+# labels
+
+
+def test_flipped_labels_are_suspects():
+    from sklearn.datasets import load_breast_cancer
+    from sklearn.metrics import precision_score, recall_score
+    data = load_breast_cancer()
+    order = np.random.default_rng(1).permutation(len(data.target))
+    table, y = pa.table(dict(zip(map(str, data.feature_names), data.data[order].T, strict=True))), data.target[order].astype(float)
+    told = testing.label_recall(table, y, share=0.05, seed=3)
+    assert told["precision"] > 0.5 and told["recall"] > 0.8
+    damaged, wrong = testing.flipped(y, 0.05, 3)
+    found = testing.label_suspects(table, damaged, 3)
+    guess = np.isin(np.arange(len(y)), found.row)
+    assert told["precision"] == pytest.approx(precision_score(wrong, guess)) and told["recall"] == pytest.approx(recall_score(wrong, guess))
+    assert found.quality.is_monotonic_increasing and np.array_equal(found.label, damaged[found.row])
+
+
+def test_labels_of_odd_tables():
+    table = shop(300)
+    for labels in (np.zeros(300), np.full(300, np.nan), np.r_[np.ones(5), np.full(295, np.nan)]):
+        assert len(testing.label_suspects(table, labels)) == 0
+    with core.refused("2 labels for 300 rows"):
+        testing.label_suspects(table, [0, 1])
+
+
+# the catalogue, and a table that nobody had to corrupt
+
+
+def test_the_catalogue_is_large_and_three_are_held_out():
+    kept = {n for n, c in testing.CORRUPTIONS.items() if not c.held_out}
+    assert len(testing.CORRUPTIONS) >= 18 and len(testing.CORRUPTIONS) - len(kept) == 3
+
+
+def test_corruptions_of_tables_are_noticed(stock, stock_suite):
+    found = testing.table_verdicts(stock_suite, stock, [n for n, c in testing.CORRUPTIONS.items() if c.scope == "table"])
+    middle = found[found.level == 2].groupby("corruption").noticed.max()
+    assert middle.all() and set(middle.index) == {"stuck sensor", "out-of-order time", "truncated file", "sampling bias"}
+
+
+def test_the_witness_sees_what_can_be_seen(stock):
+    clean = stock.slice(0, 2000)
+    dirty, changed = testing.scaled(clean, "price", 1.00037, None)
+    assert testing.witness(clean, clean, np.ones(2000, bool)) < 0.05  # nothing was changed, so nothing can be told
+    big, changed = testing.scaled(clean, "price", 1000, None)
+    assert testing.witness(clean, big, changed) > 0.9
+
+
+def test_minorities_of_a_table():
+    r = np.random.default_rng(0)
+    n = 5000
+    code = np.where(r.random(n) < 0.01, "POST", [f"{i:05d}" for i in r.integers(0, 99999, n)])
+    t = pa.table({"code": code, "price": np.where(r.random(n) < 0.02, 0.0, 3.5 + r.random(n)), "who": pa.array(r.normal(size=n), mask=r.random(n) < 0.2),
+                  "day": pa.array(np.datetime64("2020-01-01", "us") + np.arange(n).astype("timedelta64[m]") * 10)})
+    t = pa.concat_tables([t, t.filter(pa.compute.equal(pa.compute.day(t["day"]), 7))])
+    odd = {o.column: o for o in testing.oddities(t, time="day")}
+    assert set(odd) == {"code", "price", "who", ""} and odd["code"].rule == dict(shapes=["9"]) and "POST" in odd["code"].examples
+    assert odd[""].examples == "2020-01-07, 2020-02-07" or "2020-01-07" in odd[""].examples
+    strict = testing.stricter(learn(t), odd.values())
+    verdicts = strict.check(t, Seen())
+    assert verdicts.bad.sum() == len({*np.flatnonzero(np.array(t["code"]) == "POST"), *np.flatnonzero(t["price"].to_numpy() == 0),
+                                      *np.flatnonzero(t["who"].is_null().to_numpy()), *range(n, len(t))})
+    assert testing.oddities(t.select(["day"]).slice(0, 10)) == []
+
+
+# the command
+
+
+def test_the_command_tells_verdicts_age_and_replays(cli, suite, table, tmp_path):
+    suite.save(tmp_path / "suite.json")
+    pq.write_table(dirty_table(table), tmp_path / "in.parquet")
+    args = ["test", tmp_path / "in.parquet", "--suite", tmp_path / "suite.json"]
+    code, out, _ = cli(*args, "--bad", tmp_path / "bad.parquet", "--verdicts", tmp_path / "lines.csv", "--json")
+    assert code == 0 and json.loads(out)["bad"] == 2 and (tmp_path / "lines.csv").read_text().count("\n") == 3001
+    code, out, err = cli("test", tmp_path / "bad.parquet", "--suite", tmp_path / "suite.json", "--replay")
+    assert code == 2 and "--replay needs --good" in err
+    code, out, _ = cli("test", tmp_path / "bad.parquet", "--suite", tmp_path / "suite.json", "--replay", "--good", tmp_path / "good.parquet")
+    assert code == 1 and "0 rows come out" in out and "2 stay" in out
+    wider = json.loads((tmp_path / "suite.json").read_text())
+    wider["columns"]["low"].pop("min")
+    wider["relations"] = []
+    (tmp_path / "suite.json").write_text(json.dumps(wider))
+    code, out, _ = cli("test", tmp_path / "bad.parquet", "--suite", tmp_path / "suite.json", "--replay", "--good", tmp_path / "ok.parquet", "--json")
+    assert code == 0 and json.loads(out)["out"] == 2 and pq.read_table(tmp_path / "bad.parquet").num_rows == 0
+
+
+def test_the_command_judges_age(cli, stock_suite, stock, tmp_path):
+    stock_suite.save(tmp_path / "suite.json")
+    pq.write_table(stock, tmp_path / "in.parquet")
+    args = ["test", tmp_path / "in.parquet", "--suite", tmp_path / "suite.json"]
+    assert "days old" in cli(*args, "--now", "2021-08-01")[1] and "old" not in cli(*args, "--now", "2021-05-30T00:00")[1]
+    code, _, err = cli(*args, "--now", "yesterdayish")
+    assert code == 2 and "now = yesterdayish: no time" in err
