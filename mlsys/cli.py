@@ -264,7 +264,8 @@ def version_lineage(
     if s and not bundle and (core.folder(s, "training") / "bundle").is_dir(): bundle = core.folder(s, "training") / "bundle"
     example = core.folder(s, "versioning") / "example" / versioning.STORE if s else None
     found = versioning.lineage(scores, row, bundle or None, store or (example if example and example.is_dir() else None))
-    say(found.reset_index().to_dict("records"), found.to_string(), as_json)
+    links = found.reset_index().to_dict("records")
+    say(links, "\n".join(f"{x['link']:12}{x['state']:10}{x['what']}" + (f" ({x['detail']})" if x["detail"] else "") for x in links), as_json)
     raise typer.Exit(int((found.state == "unknown").any()))
 
 # %% ../nbs/92_cli.ipynb #32ef94f8
