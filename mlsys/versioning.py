@@ -783,17 +783,18 @@ def _cast_views(con, ignore):
 
 # %% ../nbs/04_versioning.ipynb #7451ecd4
 def _collisions(con, key) -> int:
-    "Rows that share their key with another of the same side, at most 20,000 of them kept in `colliding`; returns how many there are."
+    "How many rows share their key with another of the same side."
     k = ", ".join(map(_sql, ["side", *key]))
     con.execute(f"create or replace temp table shared as select {k}, count(*) as n from both_sides group by all having n > 1")
-    some = "order by hash(x) limit 20000"  # the same rows in each run
-    con.execute(f"create or replace temp table colliding as select x.* from both_sides x semi join shared using ({k}) {some}")
     return con.execute("select coalesce(sum(n), 0) from shared").fetchone()[0]
 
 def _separates(con, key, names) -> dict:
-    "How many rows of the collisions can be told apart when a column is added."
+    "How many of the rows that share a key can be told apart when a column is added; of 20,000 of them, the same ones in each run."
+    if not names: return {}
+    k = ", ".join(map(_sql, ["side", *key]))
+    con.execute(f"create or replace temp table colliding as select x.* from both_sides x semi join shared using ({k}) order by hash(x) limit 20000")
     def distinct(n): return f"count(distinct ({', '.join(map(_sql, ['side', *key, n]))}))"
-    return dict(zip(names, con.execute(f"select {', '.join(map(distinct, names))} from colliding").fetchone())) if names else {}
+    return dict(zip(names, con.execute(f"select {', '.join(map(distinct, names))} from colliding").fetchone()))
 
 # %% ../nbs/04_versioning.ipynb #eb2ea923
 MAX_KEY, TWICE = 5, 0.01  # a key has at most so many columns, and at most this share of the rows may share theirs with another
