@@ -783,16 +783,18 @@ def _cast_views(con, ignore):
 
 # %% ../nbs/04_versioning.ipynb #7451ecd4
 def _collisions(con, key) -> int:
-    "Rows that share their key with another of the same side, at most 20,000 of them kept in `colliding`; returns how many there are."
+    "How many rows share their key with another of the same side."
     k = ", ".join(map(_sql, ["side", *key]))
     con.execute(f"create or replace temp table shared as select {k}, count(*) as n from both_sides group by all having n > 1")
-    con.execute(f"create or replace temp table colliding as select x.* from both_sides x semi join shared using ({k}) limit 20000")
     return con.execute("select coalesce(sum(n), 0) from shared").fetchone()[0]
 
 def _separates(con, key, names) -> dict:
-    "How many rows of the collisions can be told apart when a column is added."
+    "How many of the rows that share a key can be told apart when a column is added; of 20,000 of them, the same ones in each run."
+    if not names: return {}
+    k = ", ".join(map(_sql, ["side", *key]))
+    con.execute(f"create or replace temp table colliding as select x.* from both_sides x semi join shared using ({k}) order by hash(x) limit 20000")
     def distinct(n): return f"count(distinct ({', '.join(map(_sql, ['side', *key, n]))}))"
-    return dict(zip(names, con.execute(f"select {', '.join(map(distinct, names))} from colliding").fetchone())) if names else {}
+    return dict(zip(names, con.execute(f"select {', '.join(map(distinct, names))} from colliding").fetchone()))
 
 # %% ../nbs/04_versioning.ipynb #eb2ea923
 MAX_KEY, TWICE = 5, 0.01  # a key has at most so many columns, and at most this share of the rows may share theirs with another
@@ -804,7 +806,7 @@ def _candidates(con, common) -> list:
     told = ", ".join(f"count({_sql(n)}), approx_count_distinct({_sql(n)})" for n in names)
     counts = con.execute(f"select count(*), {told} from both_sides").fetchone()
     values = {n: v for n, full, v in zip(names, counts[1::2], counts[2::2]) if full == counts[0]}
-    return sorted(values, key=lambda n: (-values[n] // (1 + counts[0] // 50), common[n] in INTEGER, names.index(n)))
+    return sorted(values, key=lambda n: (-round(math.log2(values[n] + 1)), common[n] in INTEGER, names.index(n)))
 
 # %% ../nbs/04_versioning.ipynb #9c684e18
 def find_key(con, common) -> list:  # names of columns; empty where there is none
