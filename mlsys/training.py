@@ -1081,7 +1081,7 @@ def shaken(
     return Rows({}, shake(rows.codes), shake(rows.floats), np.full(len(rows), np.nan))
 
 # %% ../nbs/06_training.ipynb #a1f20e03
-PUPIL = Recipe(dropout=0.0, blank=0.0, decay=0.01, epochs=8)  # a pupil may learn by heart
+PUPIL = Recipe(dropout=0.0, blank=0.0, decay=0.01, epochs=12)  # a pupil may learn by heart
 
 def taught(
     fit: Rows,
