@@ -540,6 +540,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'mlsys.training.save': ('training.html#save', 'mlsys/training.py'),
                                 'mlsys.training.save_bundle': ('training.html#save_bundle', 'mlsys/training.py'),
                                 'mlsys.training.save_checkpoint': ('training.html#save_checkpoint', 'mlsys/training.py'),
+                                'mlsys.training.scores': ('training.html#scores', 'mlsys/training.py'),
                                 'mlsys.training.search': ('training.html#search', 'mlsys/training.py'),
                                 'mlsys.training.search_cost': ('training.html#search_cost', 'mlsys/training.py'),
                                 'mlsys.training.search_repository': ('training.html#search_repository', 'mlsys/training.py'),

@@ -12,8 +12,8 @@ __all__ = ['NO_TIME', 'READ', 'MAX_CODES', 'NOON', 'SIXTH', 'OPSETS', 'ONNX_TYPE
            'versions', 'model_card', 'bundle_files', 'save_bundle', 'save', 'check_onnx', 'Bundle', 'load_bundle',
            'fit_boosting', 'trees_node', 'trees_core', 'Recipe', 'Network', 'row_loss', 'deterministic',
            'probabilities', 'State', 'first_state', 'fingerprint', 'save_checkpoint', 'load_checkpoint', 'sparkline',
-           'draw_losses', 'looked_at', 'loss_curve', 'checked_rows', 'fit_network', 'blend', 'shaken', 'taught',
-           'fit_pupil', 'Probability', 'export_core', 'draw_recipes', 'Ready', 'prepare', 'search_cost',
+           'draw_losses', 'looked_at', 'loss_curve', 'checked_rows', 'fit_network', 'scores', 'blend', 'shaken',
+           'taught', 'fit_pupil', 'Probability', 'export_core', 'draw_recipes', 'Ready', 'prepare', 'search_cost',
            'search_repository', 'trial', 'run_trial', 'search', 'best_recipe', 'draw_search', 'choose_served', 'deploy',
            'first_steps', 'fit_ladder', 'train', 'bundle', 'predictions_of', 'pairs_by_block', 'redrawn_auc',
            'auc_lead']
@@ -285,23 +285,25 @@ def text_ops(g: Graph, name, known):
 
 def time_ops(g: Graph, name):
     "Seconds since 1970 to the code of the weekday and the standardised hour."
-    missing = g.add("Equal", name, g.const(NO_TIME, np.int64))
-    def mod(x, n): return g.add("Mod", x, g.const(n, np.int64))
-    def div(x, n): return g.add("Div", x, g.const(n, np.int64))
-    weekday = mod(g.add("Add", div(mod(name, 604_800), 86_400), g.const(3, np.int64)), 7)  # the first second was a Thursday
-    hour = g.add("Cast", div(mod(name, 86_400), 3_600), to=TensorProto.FLOAT)
-    scaled = g.add("Mul", g.add("Sub", hour, g.const(NOON, np.float32)), g.const(SIXTH, np.float32))
-    return (g.add("Where", missing, g.const(1, np.int64), g.add("Add", weekday, g.const(2, np.int64))),
-            g.add("Where", missing, g.const(0, np.float32), scaled))
+    def whole(x, n): return g.add("Div", x, g.const(n, np.int64))
+    missing, week = g.add("Equal", name, g.const(NO_TIME, np.int64)), g.add("Mod", name, g.const(604_800, np.int64))
+    day = whole(week, 86_400)
+    weekday = g.add("Gather", g.const([(d + 3) % 7 + 2 for d in range(7)], np.int64), day)  # 1970 began on a Thursday
+    hour = whole(g.add("Sub", week, g.add("Mul", day, g.const(86_400, np.int64))), 3_600)
+    scaled = g.add("Mul", g.add("Sub", g.add("Cast", hour, to=TensorProto.FLOAT), g.const(NOON, np.float32)), g.const(SIXTH, np.float32))
+    return (g.add("Where", missing, g.const(1, np.int64), weekday), g.add("Where", missing, g.const(0, np.float32), scaled))
 
 # %% ../nbs/06_training.ipynb #e0a16b30
-def number_ops(g: Graph, name, f):
-    "A number to its standardised value, and to its flag where one is wanted."
-    missing = g.add("IsNaN", name)
-    filled = g.add("Where", missing, g.const(f["center"], np.float32), name)
-    clipped = g.add("Clip", filled, g.const(f["low"], np.float32), g.const(f["high"], np.float32))
-    scaled = g.add("Mul", g.add("Sub", clipped, g.const(f["center"], np.float32)), g.const(f["scale"], np.float32))
-    return scaled, g.add("Cast", missing, to=TensorProto.FLOAT) if f["flag"] else None
+def number_ops(g: Graph, numbers):
+    "All numbers, side by side, to their standardised values, and to flags where those are wanted."
+    def facts(key): return g.const([[n[key] for n in numbers.values()]], np.float32)
+    x = g.add("Concat", *numbers, axis=1)
+    missing = g.add("IsNaN", x)
+    filled = g.add("Where", missing, facts("center"), x)
+    clipped = g.add("Min", g.add("Max", filled, facts("low")), facts("high"))
+    scaled = g.add("Mul", g.add("Sub", clipped, facts("center")), facts("scale"))
+    flagged = [i for i, n in enumerate(numbers.values()) if n["flag"]]
+    return [scaled, *([g.add("Cast", g.add("Gather", missing, g.const(flagged, np.int64), axis=1), to=TensorProto.FLOAT)] if flagged else [])]
 
 # %% ../nbs/06_training.ipynb #3ccbe167
 ONNX_TYPES = {"string": TensorProto.STRING, "number": TensorProto.FLOAT, "time": TensorProto.INT64}
@@ -313,8 +315,7 @@ def prepare_graph(
     "The preprocessing as an ONNX model."
     g, first = Graph(features.kinds), next(iter(features.kinds))
     codes = [text_ops(g, c, known) for c, known in features.strings.items()]
-    numbers = [number_ops(g, c, f) for c, f in features.numbers.items()]
-    floats = [scaled for scaled, _ in numbers] + [flag for _, flag in numbers if flag]
+    floats = number_ops(g, features.numbers) if features.numbers else []
     if features.time:
         weekday, hour = time_ops(g, features.time)
         codes, floats = [*codes, weekday], [*floats, hour]
@@ -1024,7 +1025,7 @@ def checked_rows(
     for y, what in ((fit.y, "rows to fit"), (valid.y, "validation rows")):
         if (bad := np.flatnonzero(~((y >= 0) & (y <= 1)))).size:
             raise BadInput(f"{what}: row {bad[0]} has the label {y[bad[0]]}; leave rows without a label out (a label is 1, 0 or a probability)")
-    if len(np.unique(fit.y)) < 2 or set(np.unique(valid.y)) != {0, 1}:
+    if any(len(np.unique(y)) < 2 for y in (fit.y, valid.y)):
         raise BadInput("rows to fit and validation rows must each hold both classes; take a longer period")
     w = np.ones(len(fit)) if weights is None else np.asarray(weights, np.float64)
     if w.shape != (len(fit),): raise BadInput(f"weights: {len(fit)} rows to fit need as many weights, not an array of shape {w.shape}")
@@ -1054,13 +1055,20 @@ def fit_network(
     return state.mean.eval(), pd.DataFrame(state.history).set_index("epoch")
 
 # %% ../nbs/06_training.ipynb #a1f20b40
+def scores(y, p) -> tuple[float, float]:
+    "Log loss and AUC; an answer that is a probability counts as a yes and a no that share the row's weight."
+    yes_no, twice, share = np.repeat([1, 0], len(y)), np.concatenate([p, p]), np.concatenate([y, 1 - y])
+    some = share > 0
+    return (float(log_loss(yes_no[some], twice[some], sample_weight=share[some])),
+            float(roc_auc_score(yes_no[some], twice[some], sample_weight=share[some])))
+
 def _learn_and_look(state, tensors, valid, recipe):
     "One epoch: learn, validate, and remember the weights if they are the best so far."
     train = _epoch(state, *tensors, recipe)
     p = probabilities(state.mean, valid)
     if not np.isfinite(p).all(): raise BadInput(f"the network diverged in epoch {len(state.history) + 1}; lower the recipe's rate ({recipe.rate:g})")
-    loss, auc = log_loss(valid.y, p, labels=[0, 1]), roc_auc_score(valid.y, p)
-    state.history.append(dict(epoch=len(state.history) + 1, train=train, valid=float(loss), auc=float(auc)))
+    loss, auc = scores(valid.y, p)
+    state.history.append(dict(epoch=len(state.history) + 1, train=train, valid=loss, auc=auc))
     if state.best_epoch == len(state.history): state.best = copy.deepcopy(state.mean.state_dict())
 
 # %% ../nbs/06_training.ipynb #a1f20e02
@@ -1081,7 +1089,7 @@ def shaken(
     return Rows({}, shake(rows.codes), shake(rows.floats), np.full(len(rows), np.nan))
 
 # %% ../nbs/06_training.ipynb #a1f20e03
-PUPIL = Recipe(dropout=0.0, blank=0.0, decay=0.01, epochs=12)  # a pupil may learn by heart
+PUPIL = Recipe(dropout=0.0, blank=0.0, decay=0.01, epochs=16)  # a pupil may learn by heart
 
 def taught(
     fit: Rows,
@@ -1111,7 +1119,8 @@ def fit_pupil(
     "A network that learns from a network and from trees."
     recipe = replace(recipe, width=net.layers[0].out_features, embedding=max(e.embedding_dim for e in net.embeddings))
     teacher = blend(lambda rows: probabilities(net, rows), boosting)
-    pupil, _ = fit_network(taught(fit, teacher, seed=s.run.seed), valid, features, s, recipe, checkpoint)
+    lesson, exam = taught(fit, teacher, seed=s.run.seed), replace(valid, y=teacher(valid).astype(np.float64))
+    pupil, _ = fit_network(lesson, exam, features, s, recipe, checkpoint)  # stops where it is most like its teacher on later rows
     return min((pupil, net), key=lambda n: log_loss(valid.y, probabilities(n, valid), labels=[0, 1]))
 
 # %% ../nbs/06_training.ipynb #a8359d66
