@@ -720,8 +720,6 @@ class Bundle:
     def json(self, name): return json.loads(self.files[name])
     @property
     def threshold(self) -> float: return self.json("thresholds.json")["threshold"]
-    @property
-    def served(self) -> str: return self.json("metrics.json").get("served", "network")  # which step of the ladder this is
     @cached_property
     def features(self) -> Features: return Features(**self.json("features.json"))
     @cached_property
@@ -734,6 +732,13 @@ class Bundle:
         return {i.name: kinds[i.type] for i in self.session.get_inputs()}
 
     def predict(self, table: pa.Table) -> np.ndarray: return run_onnx(self.session, raw_inputs(table, self.kinds))  # float32 (rows,)
+
+# %% ../nbs/06_training.ipynb #a1f20b51
+def _served(self: Bundle) -> str:
+    "Which step of the ladder it is: logistic, boosting or network."
+    return self.json("metrics.json").get("served", "network")
+
+Bundle.served = property(_served)
 
 # %% ../nbs/06_training.ipynb #14b2a716
 def load_bundle(
