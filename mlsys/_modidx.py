@@ -344,6 +344,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                               'mlsys.online.check_stream': ('online.html#check_stream', 'mlsys/online.py'),
                               'mlsys.online.conforms': ('online.html#conforms', 'mlsys/online.py'),
                               'mlsys.online.debounced': ('online.html#debounced', 'mlsys/online.py'),
+                              'mlsys.online.delayed': ('online.html#delayed', 'mlsys/online.py'),
                               'mlsys.online.event_times': ('online.html#event_times', 'mlsys/online.py'),
                               'mlsys.online.flight_minutes': ('online.html#flight_minutes', 'mlsys/online.py'),
                               'mlsys.online.flight_times': ('online.html#flight_times', 'mlsys/online.py'),
