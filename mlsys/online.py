@@ -6,12 +6,12 @@
 __all__ = ['NEVER', 'DAY', 'NO_ZONE', 'FLIGHT_CLOCKS', 'LEARNERS', 'GRIDS', 'BOOSTING', 'zone_minutes', 'flight_minutes',
            'flight_times', 'has_clocks', 'event_times', 'Stream', 'check_stream', 'stream_table', 'open_stream',
            'Queue', 'plan', 'walk', 'progressive', 'keep_arrays', 'Linear', 'sparse_rows', 'PartialFit', 'Reservoir',
-           'Net', 'RiverLogistic', 'RiverForest', 'conforms', 'until', 'loss_of', 'tune', 'refit_times', 'boosting',
-           'retrained', 'auc_of', 'by_period', 'paired', 'delayed', 'rolling', 'PageHinkley', 'alarms', 'Change',
-           'debounced', 'save_state', 'load_state', 'identity', 'resume']
+           'Net', 'RiverLogistic', 'RiverForest', 'conforms', 'one_thread', 'until', 'loss_of', 'tune', 'refit_times',
+           'boosting', 'retrained', 'auc_of', 'by_period', 'paired', 'delayed', 'rolling', 'PageHinkley', 'alarms',
+           'Change', 'debounced', 'save_state', 'load_state', 'identity', 'resume']
 
-# %% ../nbs/07_online.ipynb #c1eb40dc
-import hashlib, json, math, time
+# %% ../nbs/07_online.ipynb #adfaab6a
+import contextlib, hashlib, json, math, time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -390,6 +390,14 @@ LEARNERS = {
     "river logistic": RiverLogistic,
     "river forest": RiverForest,
 }
+
+# %% ../nbs/07_online.ipynb #81e9c03d
+@contextlib.contextmanager
+def one_thread(s: Settings):
+    "While open, torch computes the same bits every time and on one thread: with small batches a second one only waits."
+    with training.deterministic(s):
+        torch.set_num_threads(1)
+        yield
 
 # %% ../nbs/07_online.ipynb #176bd747
 def until(x: Stream, time) -> Stream:
