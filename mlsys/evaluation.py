@@ -351,15 +351,17 @@ def desk_answers(
     s: Settings,
     data: formats.Dataset,
 ) -> pd.DataFrame:  # row, annotator, label (1.0 or 0.0): the last answer of each person to each row
-    "What people said at the desk: `build/labeling/**/answers*.jsonl`. Lines that hold no answer (skipped, cut off, undone) do not count."
+    "What people said: `labels/<table>/*.jsonl` beside the card, and `answers*.jsonl` that labeling left. Skipped, undone, torn: no answer."
     values = data.read([data.target], data.periods[:1])[data.target].unique().drop_null().to_pylist()
     known = {"1": 1.0, "0": 0.0} | {str(v).lower(): float(formats._text(v) == data.positive) for v in values}
-    files, found = sorted(core.folder(s, "labeling").glob("**/answers*.jsonl")), []
+    folders, found = {s.home / "labels" / core.table_name(s): "*.jsonl", core.folder(s, "labeling"): "**/answers*.jsonl"}, []
+    files = (f for d, names in folders.items() for f in sorted(d.glob(names)))
     for line in (line for f in files for line in f.read_text(encoding="utf-8", errors="replace").splitlines()):
         try: a = json.loads(line)
         except ValueError: continue  # the line that was being written when the desk was killed
         if isinstance(a, dict) and str(a.get("row")).isdigit():
-            found.append((int(a["row"]), str(a.get("annotator", "")), known.get(str(a.get("label")).lower())))
+            label = known.get(str(a.get("label")).lower()) if a.get("event", "answer") == "answer" else None
+            found.append((int(a["row"]), str(a.get("annotator", "")), label))
     return pd.DataFrame(found, columns=["row", "annotator", "label"]).drop_duplicates(["row", "annotator"], keep="last").dropna()
 
 # %% ../nbs/08_evaluation.ipynb #8570f248

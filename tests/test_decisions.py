@@ -192,11 +192,12 @@ def desk(tmp_path_factory):
     y = np.where(x + rng.normal(size=400) > 0, "yes", "no")
     pd.DataFrame({"x": x, "y": y}).to_csv(home / "mine.csv", index=False)
     s = core.load_settings(home / "none.ini", source=str(home / "mine.csv"), target="y", build=str(home / "build"))
-    folder = core.folder(s, "labeling") / "round-1"
+    s = s.model_copy(update=dict(home=home))
+    folder = s.home / "labels" / "mine"
     folder.mkdir(parents=True)
     said = [dict(row=i, label=y[i], annotator="a") for i in range(150)] + [dict(row=i, label="no", annotator="b") for i in range(100)]
     noise = ["", "[1]", '{"row": "x", "label": "yes"}', '{"row": 3, "label": "maybe", "annotator": "c"}', '{"label": "yes"}', '{"row": 200, "la']
-    (folder / "answers-a.jsonl").write_text("\n".join([*map(json.dumps, said), *noise]), encoding="utf-8")
+    (folder / "a.jsonl").write_text("\n".join([*map(json.dumps, said), *noise]), encoding="utf-8")
     return s, y
 
 
