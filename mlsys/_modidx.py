@@ -237,6 +237,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'mlsys.evaluation.promise': ('evaluation.html#promise', 'mlsys/evaluation.py'),
                                   'mlsys.evaluation.promise_table': ('evaluation.html#promise_table', 'mlsys/evaluation.py'),
                                   'mlsys.evaluation.question': ('evaluation.html#question', 'mlsys/evaluation.py'),
+                                  'mlsys.evaluation.questions': ('evaluation.html#questions', 'mlsys/evaluation.py'),
                                   'mlsys.evaluation.queue': ('evaluation.html#queue', 'mlsys/evaluation.py'),
                                   'mlsys.evaluation.ratio_p': ('evaluation.html#ratio_p', 'mlsys/evaluation.py'),
                                   'mlsys.evaluation.reliability': ('evaluation.html#reliability', 'mlsys/evaluation.py'),

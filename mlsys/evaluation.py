@@ -14,8 +14,8 @@ __all__ = ['METRICS', 'LESS_IS_BETTER', 'STEPS', 'UNITS', 'MAX_GROUPS', 'SIMPLE'
            'add', 'behave', 'inputs', 'taken', 'part_of', 'reliability', 'Calibrator', 'log_odds', 'fit_calibrator',
            'log_loss_of', 'choose_calibrator', 'denied', 'conformal_limit', 'answer_sets', 'adaptive_limits', 'Policy',
            'load_policy', 'band', 'policy', 'queue', 'absent', 'values_of', 'entropy', 'value_of_asking', 'question',
-           'as_numbers', 'families', 'permutation_importance', 'partial_dependence', 'steps_along', 'coalitions',
-           'shapley', 'worth_of', 'points', 'in_words', 'as_text', 'deletion', 'estimate_by_confidence',
+           'questions', 'as_numbers', 'families', 'permutation_importance', 'partial_dependence', 'steps_along',
+           'coalitions', 'shapley', 'worth_of', 'points', 'in_words', 'as_text', 'deletion', 'estimate_by_confidence',
            'shift_weights', 'effective_rows', 'estimate_by_weights', 'arms', 'sample_size', 'log_evidence',
            'half_width', 'watch', 'Moments', 'ratio_p', 'Experiment', 'observe', 'ends', 'look', 'team_draft']
 
@@ -898,6 +898,15 @@ def value_of_asking(
 def question(value: pd.DataFrame) -> np.ndarray:  # text (rows,): a column, or empty where nothing is missing
     "What to ask each row for."
     return np.where(value.max(axis=1) > 0, value.idxmax(axis=1), "") if value.shape[1] else np.full(len(value), "", object)
+
+# %% ../nbs/08_evaluation.ipynb #a69a10e5
+def questions(self: Policy, predict, raw: dict, what: np.ndarray) -> np.ndarray:  # text (rows,): a column, or empty
+    "The column to ask for in each row whose decision is `ask`; a row in which nothing is missing has nothing to be asked for."
+    out, rows = np.full(len(what), "", object), np.flatnonzero(what == "ask")
+    if len(rows): out[rows] = question(value_of_asking(predict, taken(raw, rows), self.values))
+    return out
+
+Policy.questions = questions
 
 # %% ../nbs/08_evaluation.ipynb #d532c124
 def as_numbers(raw: dict, p: np.ndarray) -> np.ndarray:  # (rows, columns)

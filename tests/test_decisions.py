@@ -365,6 +365,8 @@ def test_the_worth_of_asking_is_the_mutual_information():
         return np.where(np.isnan(r["c"][:, 0]), 0.5, p_of[np.nan_to_num(r["c"][:, 0]).astype(int)])
     value = value_of_asking(predict, raw, {"c": tried, "d": ["x", "y"]})
     joint = np.array([[q * (1 - p), q * p] for q, p in zip([0.5, 0.25, 0.25], p_of, strict=True)])
+    ask = Policy(0.5, 0.4, 0.6, "ask", values={"c": tried})
+    assert ask.questions(predict, raw, ask([0.5, 0.5])).tolist() == ["c", ""] and ask.questions(predict, raw, ask([0.9, 0.1])).tolist() == ["", ""]
     outer = joint.sum(1, keepdims=True) * joint.sum(0)
     assert np.isclose(value.c[0], (joint * np.log2(joint / outer)).sum()) and value.c[1] == 0 and value.d[0] == 0
     assert question(value).tolist() == ["c", ""] and question(pd.DataFrame(index=range(2))).tolist() == ["", ""]
