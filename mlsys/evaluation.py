@@ -14,8 +14,8 @@ __all__ = ['METRICS', 'LESS_IS_BETTER', 'STEPS', 'UNITS', 'MAX_GROUPS', 'SIMPLE'
            'add', 'behave', 'inputs', 'taken', 'part_of', 'reliability', 'Calibrator', 'log_odds', 'fit_calibrator',
            'log_loss_of', 'choose_calibrator', 'denied', 'conformal_limit', 'answer_sets', 'adaptive_limits', 'Policy',
            'load_policy', 'band', 'policy', 'queue', 'absent', 'values_of', 'entropy', 'value_of_asking', 'question',
-           'as_numbers', 'families', 'permutation_importance', 'partial_dependence', 'steps_along', 'coalitions',
-           'shapley', 'worth_of', 'points', 'in_words', 'as_text', 'deletion', 'estimate_by_confidence',
+           'questions', 'as_numbers', 'families', 'permutation_importance', 'partial_dependence', 'steps_along',
+           'coalitions', 'shapley', 'worth_of', 'points', 'in_words', 'as_text', 'deletion', 'estimate_by_confidence',
            'shift_weights', 'effective_rows', 'estimate_by_weights', 'arms', 'sample_size', 'log_evidence',
            'half_width', 'watch', 'Moments', 'ratio_p', 'Experiment', 'observe', 'ends', 'look', 'team_draft']
 
@@ -351,15 +351,17 @@ def desk_answers(
     s: Settings,
     data: formats.Dataset,
 ) -> pd.DataFrame:  # row, annotator, label (1.0 or 0.0): the last answer of each person to each row
-    "What people said at the desk: `build/labeling/**/answers*.jsonl`. Lines that hold no answer (skipped, cut off, undone) do not count."
+    "What people said: `labels/<table>/*.jsonl` beside the card, and `answers*.jsonl` that labeling left. Skipped, undone, torn: no answer."
     values = data.read([data.target], data.periods[:1])[data.target].unique().drop_null().to_pylist()
     known = {"1": 1.0, "0": 0.0} | {str(v).lower(): float(formats._text(v) == data.positive) for v in values}
-    files, found = sorted(core.folder(s, "labeling").glob("**/answers*.jsonl")), []
+    folders, found = {s.home / "labels" / core.table_name(s): "*.jsonl", core.folder(s, "labeling"): "**/answers*.jsonl"}, []
+    files = (f for d, names in folders.items() for f in sorted(d.glob(names)))
     for line in (line for f in files for line in f.read_text(encoding="utf-8", errors="replace").splitlines()):
         try: a = json.loads(line)
         except ValueError: continue  # the line that was being written when the desk was killed
         if isinstance(a, dict) and str(a.get("row")).isdigit():
-            found.append((int(a["row"]), str(a.get("annotator", "")), known.get(str(a.get("label")).lower())))
+            label = known.get(str(a.get("label")).lower()) if a.get("event", "answer") == "answer" else None
+            found.append((int(a["row"]), str(a.get("annotator", "")), label))
     return pd.DataFrame(found, columns=["row", "annotator", "label"]).drop_duplicates(["row", "annotator"], keep="last").dropna()
 
 # %% ../nbs/08_evaluation.ipynb #8570f248
@@ -896,6 +898,15 @@ def value_of_asking(
 def question(value: pd.DataFrame) -> np.ndarray:  # text (rows,): a column, or empty where nothing is missing
     "What to ask each row for."
     return np.where(value.max(axis=1) > 0, value.idxmax(axis=1), "") if value.shape[1] else np.full(len(value), "", object)
+
+# %% ../nbs/08_evaluation.ipynb #a69a10e5
+def questions(self: Policy, predict, raw: dict, what: np.ndarray) -> np.ndarray:  # text (rows,): a column, or empty
+    "The column to ask for in each row whose decision is `ask`; a row in which nothing is missing has nothing to be asked for."
+    out, rows = np.full(len(what), "", object), np.flatnonzero(what == "ask")
+    if len(rows): out[rows] = question(value_of_asking(predict, taken(raw, rows), self.values))
+    return out
+
+Policy.questions = questions
 
 # %% ../nbs/08_evaluation.ipynb #d532c124
 def as_numbers(raw: dict, p: np.ndarray) -> np.ndarray:  # (rows, columns)

@@ -192,11 +192,12 @@ def desk(tmp_path_factory):
     y = np.where(x + rng.normal(size=400) > 0, "yes", "no")
     pd.DataFrame({"x": x, "y": y}).to_csv(home / "mine.csv", index=False)
     s = core.load_settings(home / "none.ini", source=str(home / "mine.csv"), target="y", build=str(home / "build"))
-    folder = core.folder(s, "labeling") / "round-1"
+    s = s.model_copy(update=dict(home=home))
+    folder = s.home / "labels" / "mine"
     folder.mkdir(parents=True)
     said = [dict(row=i, label=y[i], annotator="a") for i in range(150)] + [dict(row=i, label="no", annotator="b") for i in range(100)]
     noise = ["", "[1]", '{"row": "x", "label": "yes"}', '{"row": 3, "label": "maybe", "annotator": "c"}', '{"label": "yes"}', '{"row": 200, "la']
-    (folder / "answers-a.jsonl").write_text("\n".join([*map(json.dumps, said), *noise]), encoding="utf-8")
+    (folder / "a.jsonl").write_text("\n".join([*map(json.dumps, said), *noise]), encoding="utf-8")
     return s, y
 
 
@@ -364,6 +365,8 @@ def test_the_worth_of_asking_is_the_mutual_information():
         return np.where(np.isnan(r["c"][:, 0]), 0.5, p_of[np.nan_to_num(r["c"][:, 0]).astype(int)])
     value = value_of_asking(predict, raw, {"c": tried, "d": ["x", "y"]})
     joint = np.array([[q * (1 - p), q * p] for q, p in zip([0.5, 0.25, 0.25], p_of, strict=True)])
+    ask = Policy(0.5, 0.4, 0.6, "ask", values={"c": tried})
+    assert ask.questions(predict, raw, ask([0.5, 0.5])).tolist() == ["c", ""] and ask.questions(predict, raw, ask([0.9, 0.1])).tolist() == ["", ""]
     outer = joint.sum(1, keepdims=True) * joint.sum(0)
     assert np.isclose(value.c[0], (joint * np.log2(joint / outer)).sum()) and value.c[1] == 0 and value.d[0] == 0
     assert question(value).tolist() == ["c", ""] and question(pd.DataFrame(index=range(2))).tolist() == ["", ""]

@@ -69,6 +69,31 @@ def test_measures_of_drawn_groups_equal_scikit_learn_on_repeated_rows(drawn, thr
     assert np.isclose(got[K["alarms"]], alarm.mean()) and np.isclose(got[K["positives"]], y.mean())
 
 
+def test_merged_steps_move_a_resample_by_less_than_they_say():
+    "Many scores are merged into 4,096 steps for the resamples; the estimate is exact."
+    rng = np.random.default_rng(0)
+    y = (rng.random(30_000) < 0.2).astype(float)
+    p = 1 / (1 + np.exp(-rng.normal(y - 1)))
+    group = np.arange(30_000) // 1000
+    w = resamples(group, np.zeros(30_000), 20)
+    got = measure(y, p, 0.5, evaluation.bin_edges(p), group, w)
+    for k, (times, exact) in enumerate(zip(w, (roc_auc_score(y, p, sample_weight=v[group]) for v in w), strict=True)):
+        assert abs(got[k, K["auc"]] - exact) < (1e-9 if k == 0 else 0.5 / evaluation.STEPS)
+        assert abs(got[k, K["average_precision"]] - average_precision_score(y, p, sample_weight=times[group])) < (1e-9 if k == 0 else 1e-3)
+
+
+def test_reliability_equals_scikit_learn():
+    from sklearn.calibration import calibration_curve
+    rng = np.random.default_rng(0)
+    p = rng.random(2000)
+    y = (rng.random(2000) < p**2).astype(float)
+    ours = evaluation.reliability(y, p, np.arange(2000), np.ones((3, 2000)))
+    true, said = calibration_curve(y, p, n_bins=10, strategy="quantile")
+    assert np.allclose(ours.true, true) and np.allclose(ours.said, said)
+    ece = measure(y, p, 0.5, evaluation.bin_edges(p), np.zeros(2000, int), np.ones((1, 1)))[0, K["ece"]]
+    assert np.isclose(ece, (abs(true - said) * ours.rows).sum() / 2000)
+
+
 def test_degenerate_rows_are_undefined_and_do_not_crash():
     one, p = np.ones((1, 1)), np.linspace(0, 1, 20)
     zero = np.zeros(20, int)
