@@ -344,7 +344,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'mlsys.labeling.encoder': ('labeling.html#encoder', 'mlsys/labeling.py'),
                                 'mlsys.labeling.first_failing': ('labeling.html#first_failing', 'mlsys/labeling.py'),
                                 'mlsys.labeling.fit': ('labeling.html#fit', 'mlsys/labeling.py'),
-                                'mlsys.labeling.guess_balance': ('labeling.html#guess_balance', 'mlsys/labeling.py'),
                                 'mlsys.labeling.holds': ('labeling.html#holds', 'mlsys/labeling.py'),
                                 'mlsys.labeling.is_column_wise': ('labeling.html#is_column_wise', 'mlsys/labeling.py'),
                                 'mlsys.labeling.is_row_wise': ('labeling.html#is_row_wise', 'mlsys/labeling.py'),

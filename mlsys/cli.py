@@ -130,7 +130,7 @@ def label(
     queue: Annotated[str, typer.Option(metavar="FILE", help="Write the rows that a person should see here.")] = "",
     people: Annotated[int, typer.Option(metavar="N", min=1, help="How many rows a person should see.")] = 100,
     model: Annotated[str, typer.Option(metavar="NAME", help="How votes are combined: triplets, majority or snorkel.")] = "triplets",
-    balance: Annotated[float, typer.Option(metavar="P", min=0, max=1, help="Share of the second class; 0: guessed from the votes.")] = 0,
+    balance: Annotated[float, typer.Option(metavar="P", min=0, max=1, help="Share of the second class; 0: a half.")] = 0,
     coverage: Annotated[float, typer.Option(metavar="P", min=0, max=1, help="Share of the rows that must have a vote, for exit code 0.")] = 0.5,
     as_json: AsJson = False,
 ):
