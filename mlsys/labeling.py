@@ -322,10 +322,11 @@ def desk_card(self: Desk) -> str:
     p, n, labels = self.current, len(self.order), self.labels
     done = [labels[row] for row in self.place if row in labels]
     skipped = f", {done.count(None)} skipped" if None in done else ""
-    head = (f'<div class="desk-head"><span><b>{html.escape(self.annotator)}</b> {len(done):,} of {n:,} done{skipped}</span>'
+    here = "" if p is None else f" · row {html.escape(str(self.ids[p]))}"
+    head = (f'<div class="desk-head"><span><b>{html.escape(self.annotator)}</b> {len(done):,} of {n:,} done{skipped}{here}</span>'
             f'<progress value="{len(done)}" max="{max(n, 1)}" aria-label="rows done"></progress></div>')
-    if p is None: return head + '<div class="desk-row"><p>All rows of this queue are done.</p></div>' + desk_buttons(self)
-    return head + desk_fields(self, p) + desk_vote_list(self, p) + desk_buttons(self)
+    row = '<div class="desk-row"><p>All rows of this queue are done.</p></div>' if p is None else desk_fields(self, p) + desk_vote_list(self, p)
+    return f'{head}<div class="desk-body">{row}</div>{desk_buttons(self)}'
 
 # %% ../nbs/05_labeling.ipynb #5794e3dd
 DESK_CSS = """
@@ -337,19 +338,25 @@ DESK_CSS = """
 .desk-head { display: flex; gap: 4px 16px; align-items: center; justify-content: space-between; flex-wrap: wrap; padding: 10px 18px;
   background: var(--soft); border-bottom: 1px solid var(--line); font-variant-numeric: tabular-nums; }
 .desk-head b { margin-right: 8px; }
-.desk-head progress { flex: 0 1 14rem; height: 8px; accent-color: #0072B2; }
-.desk-row { min-height: 9rem; max-height: 21rem; overflow: auto; padding: 14px 18px 6px; }
+.desk-head progress { flex: 0 1 14rem; height: 8px; appearance: none; border: 0; border-radius: 4px; overflow: hidden; background: var(--line); }
+.desk-head progress::-webkit-progress-bar { background: none; }
+.desk-head progress::-webkit-progress-value { background: #0072B2; }
+.desk-head progress::-moz-progress-bar { background: #0072B2; }
+.desk-body { display: flex; flex-direction: column; min-height: 9rem; }
+.desk-row { flex: 1; max-height: 21rem; overflow: auto; padding: 14px 18px 6px; }
 .desk-row p { margin: 0 0 14px; max-width: 68ch; font-size: 16px; line-height: 1.6; white-space: pre-wrap; overflow-wrap: anywhere; }
 """
 
 # %% ../nbs/05_labeling.ipynb #36c3c0cf
 DESK_CSS += """
-.desk-row h4, .desk-row dt { margin: 0; font-size: 12px; font-weight: 400; letter-spacing: .02em; color: var(--quiet); }
+.desk-row h4, .desk-row dt { float: none; width: auto; margin: 0; padding: 0; text-align: left; color: var(--quiet);
+  font: 400 12px/1.5 var(--jp-ui-font-family, system-ui, sans-serif); letter-spacing: .02em; }
 .desk-row dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); gap: 8px 18px; margin: 0 0 8px; }
-.desk-row dd { margin: 0; overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
+.desk-row dd { float: none; width: auto; margin: 0; padding: 0; overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
 .desk-row mark { color: inherit; padding: 0 1px; border-radius: 2px; background: color-mix(in srgb, var(--c) 22%, transparent);
   box-shadow: inset 0 -2px var(--c); }
-.desk-votes { display: flex; flex-wrap: wrap; gap: 6px 8px; list-style: none; margin: 0; padding: 8px 18px 4px; font-size: 13px; }
+.desk-votes { display: flex; flex-wrap: wrap; gap: 6px 8px; list-style: none; margin: auto 0 0; padding: 8px 18px 4px;
+  font-size: 13px; }
 .desk-votes li { margin: 0; padding: 1px 10px; border-radius: 99px; border: 1px solid var(--line); border-left: 8px solid var(--c); }
 .desk-votes q { color: var(--quiet); }
 .desk-votes .desk-silent { border-color: transparent; padding-left: 0; color: var(--quiet); }
@@ -388,37 +395,45 @@ function frame(el) {  // what stays while the cards change
 DESK_JS += """
 function render({ model, el }) {
   const { desk, card, said } = frame(el);
-  let waiting = 0;
+  let waiting = 0, tallest = 0;
   const say = (text, bad) => { said.textContent = text; desk.classList.toggle("desk-bad", bad); };
   const draw = () => {
     const view = model.get("view"), focused = desk.contains(document.activeElement);
     clearTimeout(waiting);
     waiting = 0;
     card.innerHTML = view.html;  // made and escaped in Python
+    const body = card.querySelector(".desk-body");
+    tallest = Math.max(tallest, body.offsetHeight);
+    body.style.minHeight = tallest + "px";  // buttons do not jump from row to row
     say(view.said, view.bad);
     if (focused) desk.focus({ preventScroll: true });
   };
+"""
+
+# %% ../nbs/05_labeling.ipynb #b3f10a6e
+DESK_JS += """
   const send = (action, label) => {
     if (waiting) return;
     waiting = setTimeout(say, 2000, "Not saved: the kernel does not answer. If it was restarted, run this cell again.", true);
     model.send({ action, label, row: model.get("view").row });
   };
+  card.addEventListener("click", (event) => {
+    const button = event.target.closest("button");
+    if (button) send(button.dataset.action, button.dataset.label || null);
+  });
 """
 
 # %% ../nbs/05_labeling.ipynb #4f46ecf6
 DESK_JS += """
   desk.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || ["Escape", "Tab"].includes(event.key)) return;
+    if (event.shiftKey && event.key === "Enter") return;
+    event.stopPropagation();  // the notebook has keys of its own: one slip, and `d` `d` would delete the cell
     const does = model.get("keymap")[event.key.toLowerCase()], step = { ArrowDown: 80, ArrowUp: -80 }[event.key];
     if (!does && !step) return;
     event.preventDefault();
-    event.stopPropagation();  // the notebook has keys of its own
     if (step) card.querySelector(".desk-row").scrollBy(0, step);
     else if (!event.repeat) send(...does);  // a key that is held down answers once
-  });
-  card.addEventListener("click", (event) => {
-    const button = event.target.closest("button");
-    if (button) send(button.dataset.action, button.dataset.label || null);
   });
   model.on("change:view", draw);
   draw();
@@ -533,7 +548,7 @@ def answer_matrix(
 ) -> tuple:                 # (rows, people) of class numbers, -1 where there is none; the rows; the people
     "Who said what, as numbers."
     said = answers[answers.label.notna()]
-    code = pd.Categorical(said.label, categories=classes).codes
+    code = pd.Index(list(classes), dtype=object).get_indexer(said.label.astype(object))
     if (code < 0).any(): raise BadInput(f"an answer is '{said.label.iloc[int(np.argmin(code))]}', which is not one of {', '.join(classes)}")
     (i, rows), (j, names) = pd.factorize(said.row.astype(object)), pd.factorize(said.annotator.astype(object))
     matrix = np.full((len(rows), len(names)), -1)

@@ -62,7 +62,7 @@ def server(folder: Path, theme="JupyterLab Light"):
         for path in (home / "runtime").glob("jpserver-*.json"):
             with contextlib.suppress(ValueError):  # half written
                 about = json.loads(path.read_text())
-                return f"{about['url']}lab/tree/{{}}?token={about['token']}" if about["port"] else None
+                return f"{about['url']}lab/tree/{{}}?reset&token={about['token']}" if about["port"] else None
     try:
         yield wait_for(address)
     finally:
@@ -92,3 +92,58 @@ def run_all(page, address, name):
     page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
     page.wait_for_function("window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'", timeout=60_000)
     page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
+
+
+EXAMPLE = """
+import numpy as np, pyarrow as pa, pyarrow.compute as pc, pyarrow.parquet as pq
+from mlsys.labeling import Desk
+reviews = pq.read_table({reviews!r}).slice(0, {rows})
+words = dict(praise=(1, "love|best|delicious|excellent|perfect"), blame=(0, "bad|waste|awful|stale"), again=(1, "again|favorite"), but=(0, "but|however"))
+found = [pc.extract_regex(reviews["review"], rf"(?i)\\b(?P<word>{{w}})\\b") for _, w in words.values()]
+votes = np.column_stack([np.where(f.is_valid().to_numpy(), label, -1) for f, (label, _) in zip(found, words.values())])
+order = np.argsort(-(votes >= 0).sum(axis=1), kind="stable")
+
+def desk(annotator="anna", file=None, order=order):
+    return Desk(reviews.select(["review", "product"]), ["less", "five stars"], file or annotator + ".jsonl", annotator, order, votes=votes,
+                functions=list(words), reason=lambda p, j: found[j][p].as_py()["word"])
+"""
+
+
+def example(rows=60) -> str:
+    "Code that defines `desk(annotator)`: food reviews, and four functions that vote by words."
+    return EXAMPLE.format(reviews=str(ROOT / "data" / "food_reviews.parquet"), rows=rows).strip()
+
+
+def picture(folder: Path, theme: str, width: int, answers: str, cell="desk()"):
+    "A screenshot of the desk in one theme, after some keys."
+    name = f"{theme.split()[-1].lower()}-{width}.ipynb"
+    notebook(folder / name, example(), cell)
+    with server(folder, theme) as address, browser(viewport=dict(width=width, height=1000), device_scale_factor=1.5) as page:
+        run_all(page, address, name)
+        page.evaluate("jupyterapp.commands.execute('application:toggle-left-area')")
+        page.click(".mlsys-desk .desk-row")
+        for key in answers:
+            before = page.inner_text(".desk-head")
+            page.keyboard.press(key)
+            page.wait_for_function("before => document.querySelector('.desk-head').innerText != before", arg=before)
+        page.wait_for_timeout(300)
+        page.screenshot(path=folder / "page.png")
+        page.locator(".jp-OutputArea-output:has(> .mlsys-desk), .jp-OutputArea-output:has(.mlsys-desk)").last.screenshot(path=folder / "desk.png")
+    from PIL import Image
+    return Image.open(folder / "desk.png").convert("RGB")
+
+
+def main():
+    import tempfile
+
+    from PIL import Image
+    with tempfile.TemporaryDirectory() as tmp:
+        shots = [picture(Path(tmp), f"JupyterLab {theme}", 860, "21s2") for theme in ("Light", "Dark")]
+    both = Image.new("RGB", (sum(s.width for s in shots), max(s.height for s in shots)), "white")
+    for i, shot in enumerate(shots):
+        both.paste(shot, (i * shots[0].width, 0))
+    both.quantize(64, dither=Image.Dither.NONE).save(ROOT / "nbs" / "images" / "desk.png", optimize=True)
+
+
+if __name__ == "__main__":
+    main()
