@@ -52,9 +52,10 @@ def server(folder: Path, theme="JupyterLab Light"):
         (home / name).write_text(json.dumps(value))
     options = ["--no-browser", "--ip=127.0.0.1", "--port=0", "--ServerApp.port_retries=0", "--LabApp.expose_app_in_browser=True"]
     options += ["--allow-root"] * (os.geteuid() == 0)
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     with open(home / "log.txt", "w") as log:
         process = subprocess.Popen([sys.executable, "-m", "jupyterlab", *options], cwd=folder, stdout=log, stderr=log,
-                                   env=os.environ | places | {"PYTHONPATH": str(ROOT)}, start_new_session=True)
+                                   env=os.environ | places | {"PYTHONPATH": path}, start_new_session=True)
 
     def address():
         if process.poll() is not None:
@@ -98,7 +99,8 @@ EXAMPLE = """
 import numpy as np, pyarrow as pa, pyarrow.compute as pc, pyarrow.parquet as pq
 from mlsys.labeling import Desk
 reviews = pq.read_table({reviews!r}).slice(0, {rows})
-words = dict(praise=(1, "love|best|delicious|excellent|perfect"), blame=(0, "bad|waste|awful|stale"), again=(1, "again|favorite"), but=(0, "but|however"))
+words = {{"praise": (1, "love|best|delicious|excellent|perfect"), "blame": (0, "bad|waste|awful|stale"), "again": (1, "again|favorite"),
+         "but": (0, "but|however")}}
 found = [pc.extract_regex(reviews["review"], rf"(?i)\\b(?P<word>{{w}})\\b") for _, w in words.values()]
 votes = np.column_stack([np.where(f.is_valid().to_numpy(), label, -1) for f, (label, _) in zip(found, words.values())])
 order = np.argsort(-(votes >= 0).sum(axis=1), kind="stable")
