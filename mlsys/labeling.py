@@ -4,12 +4,10 @@
 
 # %% auto #0
 __all__ = ['EVENTS', 'LONG', 'CLASS_COLORS', 'DESK_CSS', 'DESK_JS', 'HINT', 'CONSENSUS', 'parse_event', 'append_event',
-           'AnswerLog', 'fresh_events', 'replay', 'desk_share', 'Desk', 'desk_open', 'desk_check', 'desk_refresh',
-           'desk_labels', 'desk_current', 'desk_name', 'desk_write', 'desk_answer', 'desk_skip', 'desk_undo',
-           'desk_text', 'class_color', 'marked', 'desk_fields', 'desk_why', 'desk_vote_list', 'desk_keys',
-           'desk_buttons', 'desk_card', 'desk_view', 'desk_act', 'DeskWidget', 'desk_still', 'desk_bundle',
-           'labels_folder', 'answers_file', 'kappa_of', 'kappa', 'fleiss_kappa', 'read_answers', 'answer_matrix',
-           'agreement', 'Consensus', 'dawid_skene', 'em_errors', 'em_classes', 'consolidate']
+           'AnswerLog', 'replay', 'desk_share', 'Desk', 'desk_refresh', 'desk_labels', 'desk_current', 'desk_write',
+           'desk_answer', 'desk_skip', 'desk_undo', 'desk_text', 'marked', 'desk_keys', 'desk_card', 'desk_view',
+           'desk_act', 'DeskWidget', 'desk_still', 'desk_bundle', 'labels_folder', 'answers_file', 'kappa_of', 'kappa',
+           'fleiss_kappa', 'read_answers', 'answer_matrix', 'agreement', 'Consensus', 'dawid_skene', 'consolidate']
 
 # %% ../nbs/05_labeling.ipynb #bff01366
 import errno, fcntl, html, json, os, re, time
@@ -81,7 +79,7 @@ class AnswerLog:
         return f"{shown(self.path)}: {', '.join(bad)} could not be read and was left out" if bad else ""
 
 # %% ../nbs/05_labeling.ipynb #dd79bffe
-def fresh_events(self: AnswerLog) -> list[dict]:
+def _fresh_events(self: AnswerLog) -> list[dict]:
     "The events that were added since the last call, whoever wrote them."
     if not self.path.exists(): return []
     with open(self.path, "rb") as file:
@@ -98,7 +96,7 @@ def fresh_events(self: AnswerLog) -> list[dict]:
     self.bytes += len(whole) + len(newline)
     return events
 
-AnswerLog.fresh = fresh_events
+AnswerLog.fresh = _fresh_events
 
 # %% ../nbs/05_labeling.ipynb #2d8bf198
 def replay(
@@ -144,10 +142,10 @@ class Desk:
     history: list = field(default_factory=list, init=False, repr=False)  # answers and skips that stand
     views: int = field(default=0, init=False, repr=False)                # how often it was drawn
 
-    def __post_init__(self): desk_open(self)
+    def __post_init__(self): _desk_open(self)
 
 # %% ../nbs/05_labeling.ipynb #fcfb3dcd
-def desk_open(self: Desk):
+def _desk_open(self: Desk):
     "Fill in what was not given, check it, and read the answers that are there."
     n, own = len(self.table), "_row" in self.table.column_names
     self.order = list(range(n)) if self.order is None else [int(i) for i in self.order]
@@ -155,14 +153,14 @@ def desk_open(self: Desk):
     self.ids = [i if isinstance(i, str) else int(i) for i in self.ids]
     self.votes = np.full((n, 0), -1) if self.votes is None else np.asarray(self.votes)
     self.given = np.full(n, -1) if self.given is None else np.asarray(self.given)
-    desk_check(self)
+    _desk_check(self)
     self.place = {self.ids[p]: p for p in self.order}
     self.log = AnswerLog(Path(self.file))
     self.shown_at = time.monotonic()
     desk_refresh(self)
 
 # %% ../nbs/05_labeling.ipynb #778e8000
-def desk_check(self: Desk):
+def _desk_check(self: Desk):
     "Refuse a desk that does not fit together."
     n, k, names = len(self.table), len(self.classes), [c for c in self.classes if isinstance(c, str) and c.strip()]
     if k < 2 or len(set(names)) < k: raise BadInput(f"classes {list(self.classes)}: at least two different names are needed")
@@ -191,9 +189,9 @@ def desk_current(self: Desk) -> int | None:
     done = self.labels
     return next((p for p in self.order if self.ids[p] not in done), None)
 
-def desk_name(self: Desk) -> str: return f"Desk of {self.annotator}: {len(self.labels):,} rows done in {shown(self.file)}"
+def _desk_name(self: Desk) -> str: return f"Desk of {self.annotator}: {len(self.labels):,} rows done in {shown(self.file)}"
 
-Desk.labels, Desk.current, Desk.__repr__ = property(desk_labels), property(desk_current), desk_name
+Desk.labels, Desk.current, Desk.__repr__ = property(desk_labels), property(desk_current), _desk_name
 
 # %% ../nbs/05_labeling.ipynb #4eb11e29
 def desk_write(
@@ -246,7 +244,7 @@ def desk_text(value) -> str:
     if isinstance(value, datetime): return value.strftime("%Y-%m-%d %H:%M")
     return re.sub(r"<br\s*/?>", "\n", str(value)).strip()
 
-def class_color(i: int) -> str: return CLASS_COLORS[i % len(CLASS_COLORS)]
+def _class_color(i: int) -> str: return CLASS_COLORS[i % len(CLASS_COLORS)]
 
 # %% ../nbs/05_labeling.ipynb #9294d458
 def marked(
@@ -262,23 +260,24 @@ def marked(
                    for i, p in enumerate(parts))
 
 # %% ../nbs/05_labeling.ipynb #b958aa5c
-def desk_fields(self: Desk, p: int) -> str:
+def _desk_fields(self: Desk, p: int) -> str:
     "The row at a position as HTML: short values as a list of names and values, long texts below."
     values = {k: desk_text(v) for k, v in self.table.slice(p, 1).to_pylist()[0].items() if not k.startswith("_")}
-    colors = {why: class_color(v) for j, v in enumerate(self.votes[p]) if v >= 0 and (why := self.why(p, j))}
-    short = "".join(f"<div><dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd></div>" for k, v in values.items() if len(v) <= LONG)
-    long = "".join(f"<h4>{html.escape(k)}</h4><p>{marked(v, colors)}</p>" for k, v in values.items() if len(v) > LONG)
-    now = f"<div><dt>label now</dt><dd>{html.escape(self.classes[self.given[p]])}</dd></div>" if self.given[p] >= 0 else ""
-    return f'<div class="desk-row">{long}<dl>{now}{short}</dl></div>'
+    colors = {why: _class_color(v) for j, v in enumerate(self.votes[p]) if v >= 0 and (why := self.why(p, j))}
+    def entry(name, value): return f"<div><dt>{html.escape(name)}</dt><dd>{value}</dd></div>"
+    long = "".join(entry(k, marked(v, colors)) for k, v in values.items() if len(v) > LONG)
+    short = "".join(entry(k, marked(v, colors)) for k, v in values.items() if len(v) <= LONG)
+    now = entry("label now", html.escape(self.classes[self.given[p]])) if self.given[p] >= 0 else ""
+    return f'<div class="desk-row"><dl class="desk-long">{long}</dl><dl>{now}{short}</dl></div>'
 
-def desk_why(self: Desk, p: int, j: int) -> str:
+def _desk_why(self: Desk, p: int, j: int) -> str:
     "Why function number `j` voted as it did, where it tells."
     return str(self.reason(p, j) or "") if self.reason else ""
 
-Desk.why = desk_why
+Desk.why = _desk_why
 
 # %% ../nbs/05_labeling.ipynb #24e496a8
-def desk_vote_list(self: Desk, p: int) -> str:
+def _desk_vote_list(self: Desk, p: int) -> str:
     "What the functions voted, and why, as HTML."
     if not len(self.functions): return ""
     votes = [(j, v) for j, v in enumerate(self.votes[p]) if v >= 0]
@@ -286,7 +285,7 @@ def desk_vote_list(self: Desk, p: int) -> str:
     items = []
     for j, v in sorted(votes, key=lambda x: x[1]):
         why = f" <q>{html.escape(self.why(p, j))}</q>" if self.why(p, j) else ""
-        items.append(f'<li style="--c:{class_color(v)}"><b>{html.escape(self.classes[v])}</b> {html.escape(self.functions[j])}{why}</li>')
+        items.append(f'<li style="--c:{_class_color(v)}"><b>{html.escape(self.classes[v])}</b> {html.escape(self.functions[j])}{why}</li>')
     if silent: items.append(f'<li class="desk-silent">no vote: {", ".join(silent)}</li>')
     return f'<ul class="desk-votes" aria-label="votes of the labelling functions">{"".join(items)}</ul>'
 
@@ -303,7 +302,7 @@ def desk_keys(
     return answers | {"s": ["skip", None], "u": ["undo", None], "z": ["undo", None]}
 
 # %% ../nbs/05_labeling.ipynb #55cc3d71
-def desk_buttons(self: Desk) -> str:
+def _desk_buttons(self: Desk) -> str:
     "A button for every class, for skip and for undo, each with its keys."
     keys = desk_keys(self.classes)
     def button(action, label, words, style=""):
@@ -311,7 +310,7 @@ def desk_buttons(self: Desk) -> str:
         caps = "".join(f"<kbd>{html.escape(k)}</kbd>" for k in sorted(own)[:1])
         return (f'<button type="button" data-action="{action}" data-label="{html.escape(label or "")}" '
                 f'aria-keyshortcuts="{html.escape(" ".join(own))}"{style}>{caps}{html.escape(words)}</button>')
-    answers = [button("answer", c, c, f' class="desk-class" style="--c:{class_color(i)}"') for i, c in enumerate(self.classes)]
+    answers = [button("answer", c, c, f' class="desk-class" style="--c:{_class_color(i)}"') for i, c in enumerate(self.classes)]
     others = [button("skip", None, "skip"), button("undo", None, "undo")]
     if self.current is None: answers, others = [], others[1:]
     return f'<div class="desk-buttons">{"".join(answers)}<span></span>{"".join(others)}</div>'
@@ -320,13 +319,13 @@ def desk_buttons(self: Desk) -> str:
 def desk_card(self: Desk) -> str:
     "What is on the desk, as HTML."
     p, n, labels = self.current, len(self.order), self.labels
-    done = [labels[row] for row in self.place if row in labels]
+    done = [label for row, label in labels.items() if row in self.place]
     skipped = f", {done.count(None)} skipped" if None in done else ""
     here = "" if p is None else f" · row {html.escape(str(self.ids[p]))}"
     head = (f'<div class="desk-head"><span><b>{html.escape(self.annotator)}</b> {len(done):,} of {n:,} done{skipped}{here}</span>'
             f'<progress value="{len(done)}" max="{max(n, 1)}" aria-label="rows done"></progress></div>')
-    row = '<div class="desk-row"><p>All rows of this queue are done.</p></div>' if p is None else desk_fields(self, p) + desk_vote_list(self, p)
-    return f'{head}<div class="desk-body">{row}</div>{desk_buttons(self)}'
+    row = '<div class="desk-row"><p>All rows of this queue are done.</p></div>' if p is None else _desk_fields(self, p) + _desk_vote_list(self, p)
+    return f'{head}<div class="desk-body">{row}</div>{_desk_buttons(self)}'
 
 # %% ../nbs/05_labeling.ipynb #5794e3dd
 DESK_CSS = """
@@ -344,19 +343,20 @@ DESK_CSS = """
 .desk-head progress::-moz-progress-bar { background: #0072B2; }
 .desk-body { display: flex; flex-direction: column; min-height: 9rem; }
 .desk-row { flex: 1; max-height: 21rem; overflow: auto; padding: 14px 18px 6px; }
-.desk-row p { margin: 0 0 14px; max-width: 68ch; font-size: 16px; line-height: 1.6; white-space: pre-wrap; overflow-wrap: anywhere; }
+.desk-row .desk-long, .desk-row p { display: block; margin: 0; }
+.desk-row .desk-long dd { margin: 0 0 14px; max-width: 68ch; font-size: 16px; line-height: 1.6; white-space: pre-wrap; }
 """
 
 # %% ../nbs/05_labeling.ipynb #36c3c0cf
 DESK_CSS += """
-.desk-row h4, .desk-row dt { float: none; width: auto; margin: 0; padding: 0; text-align: left; color: var(--quiet);
+.desk-row dt { float: none; width: auto; margin: 0; padding: 0; text-align: left; color: var(--quiet);
   font: 400 12px/1.5 var(--jp-ui-font-family, system-ui, sans-serif); letter-spacing: .02em; }
-.desk-row dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); gap: 8px 18px; margin: 0 0 8px; }
+.desk-row dl:not(.desk-long) { display: grid; grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); gap: 8px 18px; margin: 0 0 8px; }
 .desk-row dd { float: none; width: auto; margin: 0; padding: 0; overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
 .desk-row mark { color: inherit; padding: 0 1px; border-radius: 2px; background: color-mix(in srgb, var(--c) 22%, transparent);
   box-shadow: inset 0 -2px var(--c); }
-.desk-votes { display: flex; flex-wrap: wrap; gap: 6px 8px; list-style: none; margin: auto 0 0; padding: 8px 18px 4px;
-  font-size: 13px; }
+.desk-votes { display: flex; flex-wrap: wrap; gap: 6px 8px; list-style: none; margin: auto 0 0; padding: 10px 18px 4px;
+  border-top: 1px solid var(--line); font-size: 13px; }
 .desk-votes li { margin: 0; padding: 1px 10px; border-radius: 99px; border: 1px solid var(--line); border-left: 8px solid var(--c); }
 .desk-votes q { color: var(--quiet); }
 .desk-votes .desk-silent { border-color: transparent; padding-left: 0; color: var(--quiet); }
@@ -549,7 +549,9 @@ def answer_matrix(
     "Who said what, as numbers."
     said = answers[answers.label.notna()]
     code = pd.Index(list(classes), dtype=object).get_indexer(said.label.astype(object))
-    if (code < 0).any(): raise BadInput(f"an answer is '{said.label.iloc[int(np.argmin(code))]}', which is not one of {', '.join(classes)}")
+    if (code < 0).any():
+        wrong = said.iloc[int(np.argmin(code))]
+        raise BadInput(f"row {wrong.row}: '{wrong.label}', the answer of {wrong.annotator}, is not one of {', '.join(classes)}")
     (i, rows), (j, names) = pd.factorize(said.row.astype(object)), pd.factorize(said.annotator.astype(object))
     matrix = np.full((len(rows), len(names)), -1)
     matrix[i, j] = code
@@ -598,20 +600,20 @@ def dawid_skene(
     p, seen = counts.reshape(shape).sum(1), []
     p /= p.sum(1, keepdims=True)
     while len(seen) < rounds and (len(seen) < 2 or seen[-1] - seen[-2] > 1e-9 * abs(seen[-1])):
-        share, confusion = em_errors(p, counts, prior)
-        p, likelihood = em_classes(share, confusion, counts)
+        share, confusion = _em_errors(p, counts, prior)
+        p, likelihood = _em_classes(share, confusion, counts)
         seen.append(likelihood)
     return Consensus(p, confusion, share, np.array(seen))
 
 # %% ../nbs/05_labeling.ipynb #91d6f2a8
-def em_errors(p, counts, prior):
+def _em_errors(p, counts, prior):
     "Maximise: shares of the classes, and everybody's errors, given the probabilities of the classes."
     k = p.shape[1]
     confusion = (p.T @ counts).reshape(k, -1, k).transpose(1, 0, 2) + prior  # (people, true class, answer)
     total = confusion.sum(2, keepdims=True)
     return p.mean(0), np.divide(confusion, total, out=np.full_like(confusion, 1 / k), where=total > 0)
 
-def em_classes(share, confusion, counts):
+def _em_classes(share, confusion, counts):
     "Expect: probabilities of the classes, and the log likelihood, given everybody's errors."
     def log(x): return np.log(np.maximum(x, 1e-300))
     joint = log(share) + counts @ log(confusion).transpose(0, 2, 1).reshape(-1, len(share))

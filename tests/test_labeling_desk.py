@@ -229,7 +229,7 @@ def test_answers_of_another_set_of_classes_are_refused(tmp_path):
     desk(tmp_path).answer("five stars")
     with pytest.raises(BadInput, match="'five stars', which is not a class"):
         Desk(TABLE, ["good", "bad"], tmp_path / "anna.jsonl", "anna")
-    with pytest.raises(BadInput, match="'five stars', which is not one of good, bad"):
+    with pytest.raises(BadInput, match="'five stars', the answer of anna, is not one of good, bad"):
         labeling.consolidate(read_answers(tmp_path), ["good", "bad"])
 
 

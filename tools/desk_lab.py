@@ -139,12 +139,14 @@ def main():
     import tempfile
 
     from PIL import Image
-    with tempfile.TemporaryDirectory() as tmp:
-        shots = [picture(Path(tmp), f"JupyterLab {theme}", 860, "21s2") for theme in ("Light", "Dark")]
+    shots = []
+    for theme in ("Light", "Dark"):
+        with tempfile.TemporaryDirectory() as tmp:
+            shots.append(picture(Path(tmp), f"JupyterLab {theme}", 860, "2s"))
     both = Image.new("RGB", (sum(s.width for s in shots), max(s.height for s in shots)), "white")
     for i, shot in enumerate(shots):
         both.paste(shot, (i * shots[0].width, 0))
-    both.quantize(64, dither=Image.Dither.NONE).save(ROOT / "nbs" / "images" / "desk.png", optimize=True)
+    both.quantize(255, dither=Image.Dither.NONE).save(ROOT / "nbs" / "images" / "desk.png", optimize=True)
 
 
 if __name__ == "__main__":
