@@ -611,7 +611,7 @@ def _em_errors(p, counts, prior):
     k = p.shape[1]
     confusion = (p.T @ counts).reshape(k, -1, k).transpose(1, 0, 2) + prior  # (people, true class, answer)
     total = confusion.sum(2, keepdims=True)
-    return p.mean(0), np.divide(confusion, total, out=np.full_like(confusion, 1 / k), where=total > 0)
+    return p.mean(0), np.divide(confusion, total, out=np.full_like(confusion, 1 / k), where=total > 1e-9)
 
 def _em_classes(share, confusion, counts):
     "Expect: probabilities of the classes, and the log likelihood, given everybody's errors."
