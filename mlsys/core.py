@@ -264,7 +264,7 @@ def card_text(s: Settings) -> str:
     return "\n".join(lines[1:]) + "\n"
 
 # %% ../nbs/00_core.ipynb #eab7020b
-RESERVED = {"alone", "design", "formats", "testing", "training", "evaluation", "inference", "report", "notebooks", "failed", "sample"}
+RESERVED = {"alone", "design", "formats", "testing", "labeling", "training", "evaluation", "inference", "report", "notebooks", "failed", "sample"}
 
 def table_name(s: Settings) -> str:
     "Name of the table: `[data] name`, or the stem of the source."
