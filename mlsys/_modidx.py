@@ -302,6 +302,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'mlsys.labeling._em_classes': ('labeling.html#_em_classes', 'mlsys/labeling.py'),
                                 'mlsys.labeling._em_errors': ('labeling.html#_em_errors', 'mlsys/labeling.py'),
                                 'mlsys.labeling._fresh_events': ('labeling.html#_fresh_events', 'mlsys/labeling.py'),
+                                'mlsys.labeling._sync_folder': ('labeling.html#_sync_folder', 'mlsys/labeling.py'),
                                 'mlsys.labeling.agreement': ('labeling.html#agreement', 'mlsys/labeling.py'),
                                 'mlsys.labeling.answer_matrix': ('labeling.html#answer_matrix', 'mlsys/labeling.py'),
                                 'mlsys.labeling.answers_file': ('labeling.html#answers_file', 'mlsys/labeling.py'),

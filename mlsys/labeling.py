@@ -37,8 +37,15 @@ def parse_event(
     try: event = json.loads(line)
     except ValueError: return None
     if not isinstance(event, dict) or event.get("event") not in EVENTS: return None
-    texts = [event.get("annotator"), event.get("label", "") if event["event"] != "answer" else event.get("label")]
+    texts = [event.get("annotator")] + [event.get("label")] * (event["event"] == "answer")
     return event if isinstance(event.get("row"), (int, str)) and all(isinstance(t, str) for t in texts) else None
+
+# %% ../nbs/05_labeling.ipynb #6e0d95c7
+def _sync_folder(folder: Path):
+    "Make sure that a new file is still found in its folder after the power was out."
+    handle = os.open(folder, os.O_RDONLY)
+    try: os.fsync(handle)
+    finally: os.close(handle)
 
 # %% ../nbs/05_labeling.ipynb #79085504
 def append_event(
@@ -56,6 +63,7 @@ def append_event(
             try:
                 if file.write(line) < len(line): raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 os.fsync(file.fileno())
+                if not end: _sync_folder(path.parent)
             except OSError:
                 file.truncate(end)
                 raise
@@ -223,10 +231,10 @@ def desk_skip(self: Desk, row=None):
     self.write("skip", row)
 
 def desk_undo(self: Desk) -> str | int:
-    "Take back the last answer or skip that stands; returns its row, which is then asked again."
+    "Take back the last answer or skip of this queue; returns its row, which is then asked again."
     self.refresh()
-    if not self.history: raise BadInput("there is nothing to undo")
-    row = self.history[-1]["row"]
+    row = next((e["row"] for e in reversed(self.history) if e["row"] in self.place), None)
+    if row is None: raise BadInput("there is nothing to undo")
     self.write("undo", row)
     return row
 
@@ -252,11 +260,11 @@ def marked(
     colors: dict,  # {word: colour}
 ) -> str:          # HTML
     "Escape a text and mark words in it."
-    colors = {w.casefold(): c for w, c in colors.items() if w}
+    colors = {w.lower(): c for w, c in colors.items() if w}
     if not colors: return html.escape(text)
     longest_first = sorted(colors, key=len, reverse=True)
     parts = re.split(rf"((?<!\w)(?:{'|'.join(map(re.escape, longest_first))})(?!\w))", text, flags=re.IGNORECASE)
-    return "".join(f'<mark style="--c:{colors.get(p.casefold(), "gray")}">{html.escape(p)}</mark>' if i % 2 else html.escape(p)
+    return "".join(f'<mark style="--c:{colors.get(p.lower(), "gray")}">{html.escape(p)}</mark>' if i % 2 else html.escape(p)
                    for i, p in enumerate(parts))
 
 # %% ../nbs/05_labeling.ipynb #b958aa5c
@@ -414,7 +422,7 @@ function render({ model, el }) {
 DESK_JS += """
   const send = (action, label) => {
     if (waiting) return;
-    waiting = setTimeout(say, 2000, "Not saved: the kernel does not answer. If it was restarted, run this cell again.", true);
+    waiting = setTimeout(say, 2000, "Not confirmed: the kernel does not answer. If it was restarted, run this cell again.", true);
     model.send({ action, label, row: model.get("view").row });
   };
   card.addEventListener("click", (event) => {
@@ -445,12 +453,17 @@ export default { render };
 # %% ../nbs/05_labeling.ipynb #529e0a43
 HINT = "Click here or press Tab, then use the keys."
 
-def desk_view(self: Desk, said: str = HINT, bad: bool = False) -> dict:
+def desk_view(
+    self: Desk,
+    said: str = "",     # what happened; empty at the opening
+    bad: bool = False,  # did it fail?
+) -> dict:
     "What the browser is to show."
     self.views += 1  # every view differs, so that the browser is told that its message has arrived
-    p, trouble = self.current, self.log.trouble()
-    return dict(html=desk_card(self), row=None if p is None else self.ids[p], said=f"{said} {trouble}".strip(), bad=bad, view=self.views)
+    p, said = self.current, said or f"{HINT} {self.log.trouble()}".strip()
+    return dict(html=desk_card(self), row=None if p is None else self.ids[p], said=said, bad=bad, view=self.views)
 
+# %% ../nbs/05_labeling.ipynb #a09c5e1b
 def desk_act(self: Desk, action: str, label=None, row=None) -> dict:
     "Do what a key or a button asks for; returns the next view."
     try:

@@ -168,6 +168,25 @@ def test_two_desks_of_one_person_follow_each_other(tmp_path):
     assert one.labels == {0: "less"} and one.current == 1
 
 
+def test_undo_stays_in_its_queue(tmp_path):
+    desk(tmp_path, order=[1, 2]).answer("less")
+    other = desk(tmp_path, order=[3, 4])
+    with pytest.raises(BadInput, match="nothing to undo"):
+        other.undo()
+    other.skip()
+    assert other.undo() == 3 and other.labels == {1: "less"}
+
+
+def test_a_torn_line_is_told_at_the_opening(tmp_path):
+    place = desk(tmp_path)
+    place.answer("less")
+    with open(tmp_path / "anna.jsonl", "ab") as file:
+        file.write(b'{"annotator": "anna", "row": 1, "ev')
+    again = desk(tmp_path)
+    assert "the torn last line could not be read and was left out" in again.view()["said"] and again.current == 1
+    assert again.act("answer", "less", 1)["said"] == "Saved: less." and desk(tmp_path).labels == {0: "less", 1: "less"}
+
+
 def test_an_answer_goes_to_the_row_that_was_seen(tmp_path):
     one, two = desk(tmp_path), desk(tmp_path)
     seen = two.view()["row"]
@@ -265,6 +284,7 @@ def test_who_cannot_share():
 
 # agreement
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning:statsmodels")  # its standard errors, where both agree fully
 @settings(max_examples=50, deadline=None)
 @given(st.integers(2, 5), st.integers(2, 60), st.integers(0, 10**6))
 def test_cohens_kappa_is_that_of_scikit_learn_and_statsmodels(k, n, seed):
@@ -462,7 +482,7 @@ def test_label_by_keys_kill_the_kernel_and_lose_nothing(lab):
         os.kill(pid, signal.SIGKILL)
         page.keyboard.press("1")
         page.wait_for_function("document.querySelector('.mlsys-desk').classList.contains('desk-bad')", timeout=10_000)
-        assert page.inner_text(".desk-said").startswith("Not saved: the kernel does not answer") and len(lines(file)) == 20
+        assert page.inner_text(".desk-said").startswith("Not confirmed: the kernel does not answer") and len(lines(file)) == 20
         # the server restarts the kernel and says so; then the cells are run again
         page.locator(".jp-Dialog button", has_text="Ok").click(timeout=30_000)
         page.wait_for_function("window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'idle'", timeout=60_000)
