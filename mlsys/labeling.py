@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['EVENTS', 'LONG', 'CLASS_COLORS', 'DESK_CSS', 'DESK_JS', 'HINT', 'CONSENSUS', 'parse_event', 'append_event',
-           'AnswerLog', 'replay', 'desk_share', 'Desk', 'desk_refresh', 'desk_labels', 'desk_current', 'desk_write',
-           'desk_answer', 'desk_skip', 'desk_undo', 'desk_text', 'marked', 'desk_keys', 'desk_card', 'desk_view',
-           'desk_act', 'DeskWidget', 'desk_still', 'desk_bundle', 'labels_folder', 'answers_file', 'kappa_of', 'kappa',
-           'fleiss_kappa', 'read_answers', 'answer_matrix', 'agreement', 'Consensus', 'dawid_skene', 'consolidate']
+           'AnswerLog', 'replay', 'desk_share', 'Desk', 'desk_refresh', 'desk_write', 'desk_answer', 'desk_skip',
+           'desk_undo', 'desk_text', 'marked', 'desk_keys', 'desk_card', 'desk_view', 'desk_act', 'DeskWidget',
+           'desk_still', 'desk_bundle', 'labels_folder', 'answers_file', 'kappa_of', 'kappa', 'fleiss_kappa',
+           'read_answers', 'answer_matrix', 'agreement', 'Consensus', 'dawid_skene', 'consolidate']
 
 # %% ../nbs/05_labeling.ipynb #bff01366
 import errno, fcntl, html, json, os, re, time
@@ -147,8 +147,10 @@ class Desk:
     functions: list = ()       # their names
     reason: object = None      # function of (position, number of the function): why it voted so
     given: np.ndarray | None = None  # labels that exist already: class numbers, -1 where there is none
-    history: list = field(default_factory=list, init=False, repr=False)  # answers and skips that stand
-    views: int = field(default=0, init=False, repr=False)                # how often it was drawn
+    history: list = field(default_factory=list, init=False)  # answers and skips that stand
+    labels: dict = field(default_factory=dict, init=False)   # what was said last about each row; None: it was skipped
+    current: int | None = field(default=None, init=False)    # position of the row to ask; None: all are done
+    views: int = field(default=0, init=False)                # how often it was drawn
 
     def __post_init__(self): _desk_open(self)
 
@@ -187,19 +189,12 @@ def desk_refresh(self: Desk):
     for label in {e["label"] for e in events if e["event"] == "answer"} - set(self.classes):
         raise BadInput(f"{shown(self.file)}: an answer is '{label}', which is not a class{nearest(label, self.classes)}")
     replay(self.history, events)
-
-def desk_labels(self: Desk) -> dict:
-    "What was said last about each row: {row: class, or None where it was skipped}."
-    return {e["row"]: e.get("label") for e in self.history}
-
-def desk_current(self: Desk) -> int | None:
-    "Position of the first row that has neither an answer nor a skip; None where all are done."
-    done = self.labels
-    return next((p for p in self.order if self.ids[p] not in done), None)
+    self.labels = {e["row"]: e.get("label") for e in self.history}
+    self.current = next((p for p in self.order if self.ids[p] not in self.labels), None)
 
 def _desk_name(self: Desk) -> str: return f"Desk of {self.annotator}: {len(self.labels):,} rows done in {shown(self.file)}"
 
-Desk.labels, Desk.current, Desk.__repr__ = property(desk_labels), property(desk_current), _desk_name
+Desk.refresh, Desk.__repr__ = desk_refresh, _desk_name
 
 # %% ../nbs/05_labeling.ipynb #4eb11e29
 def desk_write(
@@ -219,7 +214,7 @@ def desk_write(
     self.refresh()
     self.shown_at = time.monotonic()
 
-Desk.write, Desk.refresh = desk_write, desk_refresh
+Desk.write = desk_write
 
 # %% ../nbs/05_labeling.ipynb #01165ca2
 def desk_answer(self: Desk, label: str, row=None):
