@@ -50,7 +50,7 @@ def _sync_folder(folder: Path):
 # %% ../nbs/05_labeling.ipynb #79085504
 def append_event(
     path: Path,   # an answers file; made where it is missing
-    event: dict,
+    event: dict,  # what happened
 ) -> None:
     "Add one line, so that it is there for good or not at all."
     line = json.dumps(event, ensure_ascii=False).encode() + b"\n"
@@ -251,7 +251,7 @@ def _class_color(i: int) -> str: return CLASS_COLORS[i % len(CLASS_COLORS)]
 
 # %% ../nbs/05_labeling.ipynb #9294d458
 def marked(
-    text: str,
+    text: str,     # as it is in the table
     colors: dict,  # {word: colour}
 ) -> str:          # HTML
     "Escape a text and mark words in it."
@@ -378,7 +378,8 @@ DESK_CSS += """
   border-radius: 4px; font: 600 12px/1.5 var(--jp-code-font-family, monospace); }
 .mlsys-desk .desk-said { margin: 0; padding: 0 18px 10px; min-height: 1.5em; font-size: 13px; color: var(--quiet); }
 .mlsys-desk.desk-bad .desk-said { color: inherit; font-weight: 600; border-left: 8px solid #D55E00; padding-left: 10px; }
-@container (max-width: 26rem) { .desk-buttons button { flex: 1 1 100%; } .desk-buttons span { display: none; } .desk-row { max-height: 16rem; } }
+@container (max-width: 26rem) { .desk-buttons button { flex: 1; } .desk-buttons .desk-class { flex: 1 1 100%; }
+  .desk-buttons span { display: none; } .desk-row { max-height: 16rem; } .desk-head progress { flex: 1 1 100%; } }
 """
 
 # %% ../nbs/05_labeling.ipynb #5a25be06
@@ -570,7 +571,7 @@ def agreement(
     matrix: np.ndarray,  # from `answer_matrix`
     names,               # people
     replicates=1000,     # resamples of the rows behind each interval
-    seed=0,
+    seed=0,              # of the resamples
 ) -> pd.DataFrame:       # one line per pair
     "How far each two people agree, with 95 % intervals of kappa by the bootstrap."
     lines, k, rng = [], matrix.max(initial=0) + 1, np.random.default_rng(seed)
@@ -589,7 +590,7 @@ def agreement(
 class Consensus:
     "What many answers come to."
     probability: np.ndarray  # (rows, classes)
-    confusion: np.ndarray    # (people, classes, classes): probability that a person calls a row of class k l
+    confusion: np.ndarray    # (people, classes, classes): [a, k, l] is the probability that person a calls a row of class k an l
     share: np.ndarray        # (classes,): how frequent each class is
     log_likelihood: np.ndarray  # after each round; never falls (where `prior` is 0)
 
@@ -598,8 +599,8 @@ def dawid_skene(
     row: np.ndarray,     # for each answer, the number of its row: 0, 1, ...
     person: np.ndarray,  # the number of the person; the same person may answer a row more than once
     label: np.ndarray,   # the number of the class
-    classes: int,
-    rounds=1000,
+    classes: int,        # how many there are
+    rounds=1000,         # at most
     prior=0.0,           # answers of each kind that every person is credited with in advance
 ) -> Consensus:
     "Weigh answers by how reliable each person is for each class (Dawid and Skene 1979)."
