@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 SAMPLE := MLSYS_RUN_SAMPLE=3000 MLSYS_RUN_BUILD=build/sample
 
 .DEFAULT_GOAL := help
-.PHONY: help run test docs docs-serve lab bench save readme hooks lint lock clean
+.PHONY: help run test browser docs docs-serve lab bench save readme hooks lint lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -27,6 +27,11 @@ test: run  ## every test: notebooks, properties, faults, whole-system runs, expo
 	@rm -rf build/sample
 	$(SAMPLE) python -m pytest --quiet --nbval-lax nbs
 	python -m pytest tests -n 2 --dist loadfile --cov --cov-report=term --cov-fail-under=90
+
+browser:  ## Chromium for the tests of the labelling desk: Debian's, where none is there and apt may install it
+	@command -v chromium || command -v chromium-browser || command -v google-chrome || { echo "installing Chromium" && apt-get -qq update && \
+	  DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends chromium > /dev/null; } || \
+	  echo "no Chromium, and apt could not install it: tests in a browser will be skipped (with CI=1: they will fail)"
 
 docs: run  ## the site, from the notebooks that the pipeline executed, into _site/
 	@python tools/docs.py

@@ -111,6 +111,9 @@ class Metrics(Section):
     low_share: float = pydantic.Field(0.05, ge=0, lt=1)   # share of such rows
     human_seconds: float = pydantic.Field(60, gt=0)       # human: time a person needs for one row
     people: float = pydantic.Field(1, gt=0)               # human: people at work, eight hours a day
+    cost_false_alarm: float = pydantic.Field(0, ge=0)     # price of an alarm for nothing; 0: no prices are known
+    cost_miss: float = pydantic.Field(0, ge=0)            # price of a positive without an alarm
+    alarms_per_day: float = pydantic.Field(0, ge=0)       # alarms that can be acted on in a day; 0: any number
 
 # %% ../nbs/00_core.ipynb #a8ebf799
 class Constraints(Section):
@@ -264,7 +267,7 @@ def card_text(s: Settings) -> str:
     return "\n".join(lines[1:]) + "\n"
 
 # %% ../nbs/00_core.ipynb #eab7020b
-RESERVED = {"alone", "design", "formats", "testing", "versioning", "training", "evaluation", "inference", "report", "notebooks", "failed", "sample"}
+RESERVED = {"alone", "design", "formats", "testing", "versioning", "labeling", "training", "online", "evaluation", "inference", "report", "notebooks", "failed", "sample"}
 
 def table_name(s: Settings) -> str:
     "Name of the table: `[data] name`, or the stem of the source."

@@ -32,10 +32,12 @@ STAGES = [
     Stage("02_formats", (), ("table", "formats"), ("data", "run")),
     Stage("03_testing", ("table",), ("testing",), ("data", "run")),
     Stage("04_versioning", ("table", "testing"), ("versioning",), ("data", "run")),
+    Stage("05_labeling", ("table",), ("labeling",), ("data", "run")),
     Stage("06_training", ("table", "testing"), ("training",), ("data", "inference", "location", "learning", "metrics", "constraints", "run")),
-    Stage("08_evaluation", ("table", "training"), ("evaluation",), ("data", "metrics", "run")),
+    Stage("07_online", ("table", "testing", "training"), ("online",), ("data", "learning", "run")),
+    Stage("08_evaluation", ("table", "training", "testing"), ("evaluation",), ("data", "metrics", "run", "inference")),
     Stage("12_inference", ("table", "testing", "training"), ("inference",), ("data", "inference", "run")),
-    Stage("91_report", ("design", "formats", "testing", "versioning", "training", "evaluation", "inference"), ("report.html",), ()),
+    Stage("91_report", ("design", "formats", "testing", "versioning", "labeling", "training", "online", "evaluation", "inference"), ("report.html",), ()),
 ]
 PARTS = ["00_core", "90_pipeline", "92_cli"]  # chapters of the book that are no stage of a system
 
@@ -134,6 +136,8 @@ def _stage_entry(stage, s, card, here):
     module = Path(__file__).parent / f"{stage.name}.py"
     deps = [here(chapters()[stage.chapter]), *map(here, code_behind(module) if module.exists() else []), *map(at, stage.reads)]
     if "table" in stage.writes and (s.home / s.data.source).exists(): deps.append(s.data.source)
+    labels = f"labels/{core.table_name(s)}"  # what people answered at the desk
+    if "labeling" in stage.writes and (s.home / labels).exists(): deps.append(labels)
     # a folder stays while its stage runs, so that a failure leaves the last good result
     outs = [{at(name): {"persist": True} | ({"cache": False} if name in ("formats", "versioning") else {})} for name in stage.writes]
     outs.append({f"{s.run.build}/notebooks/{stage.chapter}.ipynb": {"persist": True}})

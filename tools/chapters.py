@@ -41,7 +41,7 @@ def promise(path) -> tuple[str, str]:
 
 
 def tidy(outputs: list[dict]) -> list[dict]:
-    "Outputs without what differs between two runs: stream messages cut at random places, counts and metadata."
+    "Outputs without what differs between two runs: stream messages cut at random places, counts, names of widgets and metadata."
     out = []
     for o in outputs:
         o = {k: v for k, v in o.items() if k not in ("execution_count", "metadata", "transient")}
@@ -51,6 +51,8 @@ def tidy(outputs: list[dict]) -> list[dict]:
                 out[-1]["text"] += o["text"]
                 continue
         elif "data" in o:
+            # a widget lives in its kernel; what stays of it is its still picture
+            o["data"] = {k: v for k, v in o["data"].items() if k != "application/vnd.jupyter.widget-view+json"}
             o["metadata"] = {}
         if o["output_type"] == "execute_result":
             o["execution_count"] = None
