@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NO_TIME', 'READ', 'MAX_CODES', 'NOON', 'SIXTH', 'OPSETS', 'ONNX_TYPES', 'KINDS', 'MODELS', 'CARD', 'REQUIRED',
-           'PUPIL', 'SPACE', 'RUNGS', 'SCORES', 'Laps', 'feature_columns', 'labelled', 'split', 'raw_inputs',
+           'PUPIL', 'SCORES', 'SPACE', 'RUNGS', 'Laps', 'feature_columns', 'labelled', 'split', 'raw_inputs',
            'Features', 'learn_features', 'encode', 'Rows', 'rows', 'unused', 'Graph', 'text_ops', 'time_ops',
            'number_ops', 'prepare_graph', 'core_graph', 'export_model', 'session', 'run_onnx', 'fit_always_no',
            'rate_table', 'fit_rate', 'Model', 'one_hot', 'fit_logistic', 'logistic_core', 'served_by_onnx',
@@ -1111,6 +1111,8 @@ def taught(
     return replace(unmarked, y=teacher(unmarked).astype(np.float64))
 
 # %% ../nbs/06_training.ipynb #a1f20e04
+SCORES = {"auc": roc_auc_score, "average_precision": average_precision_score, "log_loss": lambda y, p: -log_loss(y, p, labels=[0, 1])}
+
 def fit_pupil(
     net: Network,  # learned from the answers
     boosting,      # function from `Rows` to probabilities
@@ -1125,8 +1127,8 @@ def fit_pupil(
     recipe = replace(recipe, width=net.layers[0].out_features, embedding=max(e.embedding_dim for e in net.embeddings))
     teacher = blend(lambda rows: probabilities(net, rows), boosting)
     lesson, exam = taught(fit, teacher, seed=s.run.seed), replace(valid, y=teacher(valid).astype(np.float64))
-    pupil, _ = fit_network(lesson, exam, features, s, recipe, checkpoint)  # stops where it is most like its teacher on later rows
-    return min((pupil, net), key=lambda n: log_loss(valid.y, probabilities(n, valid), labels=[0, 1]))
+    pupil, _ = fit_network(lesson, exam, features, s, recipe, checkpoint)
+    return max((pupil, net), key=lambda n: SCORES[s.metrics.primary](valid.y, probabilities(n, valid)))
 
 # %% ../nbs/06_training.ipynb #a8359d66
 class Probability(nn.Module):
@@ -1246,15 +1248,15 @@ def _search_repo(folder):
     "The repository of a search, silent, with the current folder in it."
     os.environ.setdefault("DVC_NO_ANALYTICS", "1")
     for name in ("dvc", "dvc_data", "dvc_objects"): logging.getLogger(name).setLevel(logging.CRITICAL)
-    from dvc.repo import Repo
-    with contextlib.chdir(folder), open(os.devnull, "w") as null, contextlib.redirect_stdout(null):
+    with contextlib.chdir(folder), open(os.devnull, "w") as null, contextlib.redirect_stdout(null), contextlib.redirect_stderr(sys.stderr):
+        from dvc.repo import Repo  # wraps the streams, which is undone at the end
         with Repo(".", config={"core": {"site_cache_dir": str(Path(folder).absolute() / ".dvc" / "site")}}) as repo: yield repo
 
 def run_trial(folder: Path, name: str, recipe: Recipe) -> dict:  # valid, auc, epoch, fit_seconds, seconds
     "Run one experiment (`dvc exp run --set-param ...`)."
-    from dvc.exceptions import DvcException
     start = time.perf_counter()
     with _search_repo(folder) as repo:
+        from dvc.exceptions import DvcException
         try: repo.experiments.run(name=name, params=[f"{k}={json.dumps(v)}" for k, v in asdict(recipe).items()])
         except DvcException as e: raise BadInput(f"{shown(folder)}: trial {name} failed ({' '.join(str(e).split())})") from e
         return core.read_json("metrics.json") | dict(seconds=time.perf_counter() - start)
@@ -1298,8 +1300,6 @@ def draw_search(ax, trials: pd.DataFrame) -> None:
     ax.legend(loc="best")
 
 # %% ../nbs/06_training.ipynb #a1f20d01
-SCORES = {"auc": roc_auc_score, "average_precision": average_precision_score, "log_loss": lambda y, p: -log_loss(y, p, labels=[0, 1])}
-
 def choose_served(
     served: str,   # "network", "boosting", "logistic" or "best"
     models: dict,  # name -> function from `Rows` to probabilities
