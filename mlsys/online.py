@@ -472,10 +472,10 @@ def by_period(
     periods,          # which ones
     measure=auc_of,   # function of labels and probabilities
 ) -> pd.DataFrame:    # a line per period, and their mean
-    "A measure of every model in every period; a period of one class has no AUC and is left out of the mean."
-    lines = {k: {n: measure(x.y[x.period == k], p[x.period == k]) for n, p in answers.items()} for k in periods}
-    table = pd.DataFrame.from_dict(lines, orient="index")
-    return pd.concat([table, table.mean().to_frame("mean").T])
+    "A measure of every model in every period; one without a value, a single class say, is left out of the mean; if all are, they are pooled."
+    def over(rows): return {n: measure(x.y[rows], p[rows]) for n, p in answers.items()}
+    table = pd.DataFrame.from_dict({k: over(x.period == k) for k in periods}, orient="index")
+    return pd.concat([table, table.mean().fillna(over(np.isin(x.period, periods))).to_frame("mean").T])
 
 # %% ../nbs/07_online.ipynb #e5c47bbd
 def paired(

@@ -338,6 +338,15 @@ def test_a_period_of_one_class_has_no_auc_and_stays_out_of_the_mean():
     assert math.isnan(table.loc["b", "linear"]) and table.loc["mean", "linear"] == pytest.approx(table.loc[["a", "c"], "linear"].mean())
     assert online.by_period(x, {"linear": p}, ["a", "b", "c"], online.loss_of).notna().all().all()
     assert online.rolling(x, p, 50, 25).auc.isna().any()
+    pooled = online.by_period(changed(x, y=(period == "a") * 1.0), {"linear": p}, ["a", "b", "c"])  # no period has both classes
+    assert pooled["linear"][:3].isna().all() and pooled.loc["mean", "linear"] == pytest.approx(online.auc_of((period == "a") * 1.0, p))
+
+
+def test_labels_that_come_later_are_used_later():
+    x = make_stream(300)
+    held = check_stream(online.delayed(x, 500))
+    assert (held.known == NEVER).sum() == (x.known == NEVER).sum()
+    assert plan(held, 8)[0][1] > plan(x, 8)[0][1] and len(plan(held, 8)) == len(plan(x, 8))
 
 
 def test_paired_differences_have_the_right_sign_and_cover_the_truth():
