@@ -24,7 +24,7 @@ import pyarrow as pa
 import traitlets
 
 # %% ../nbs/05_labeling.ipynb #30868351
-from . import core, formats
+from . import core
 from .core import BadInput, Settings, nearest, shown
 
 # %% ../nbs/05_labeling.ipynb #075280f8
