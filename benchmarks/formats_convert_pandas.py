@@ -21,8 +21,8 @@ def peer():
     import pandas as pd
     import pyarrow as pa
     import pyarrow.parquet as pq
-    whole = pd.read_csv(CSV)
-    kinds, schema = whole.dtypes.to_dict(), pa.Schema.from_pandas(whole, preserve_index=False)
+    kinds = {c: "boolean" if pd.api.types.is_object_dtype(k) else k for c, k in pd.read_csv(CSV).dtypes.items()}  # yes or no, or missing
+    schema = pa.Schema.from_pandas(pd.read_csv(CSV, dtype=kinds, nrows=1000), preserve_index=False)
 
     def run():
         with pq.ParquetWriter(OUT, schema, compression="zstd") as writer:
@@ -33,6 +33,6 @@ def peer():
 
 if __name__ == "__main__":
     try:
-        compare(__file__, dict(ours=ours, peer=peer), "formats_convert_pandas", "CSV of 84 MB to Parquet (peer: pandas in chunks)", "> 3", repeats=5)
+        compare(__file__, dict(ours=ours, peer=peer), "formats_convert_pandas", "CSV of 84 MB to Parquet (peer: pandas, chunks)", "> 1.5", repeats=5)
     finally:
         OUT.unlink(missing_ok=True)
