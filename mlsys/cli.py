@@ -192,6 +192,7 @@ def version_restore(
     snap = versioning.restore(rev, to or None, names or None, store or None, force)
     say(dict(rev=snap.rev, names=names or list(snap.outs)), f"version {snap.rev} is back: {', '.join(names or snap.outs)}", as_json)
 
+# %% ../nbs/92_cli.ipynb #7f30b8d4
 @version_app.command("verify")
 def version_verify(store: StoreAt = "", as_json: AsJson = False):
     "Read every file of the store; exit code 1 if one is damaged."

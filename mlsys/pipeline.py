@@ -31,7 +31,7 @@ STAGES = [
     Stage("01_design", (), ("design",), ("data", "run", "inference", "location", "learning", "metrics", "constraints")),
     Stage("02_formats", (), ("table", "formats"), ("data", "run")),
     Stage("03_testing", ("table",), ("testing",), ("data", "run")),
-    Stage("04_versioning", ("table", "testing"), ("versioning",), ("data", "run")),
+    Stage("04_versioning", ("table", "testing"), ("versioning",), ("data", "constraints", "run")),
     Stage("06_training", ("table", "testing"), ("training",), ("data", "inference", "location", "learning", "metrics", "constraints", "run")),
     Stage("08_evaluation", ("table", "training"), ("evaluation",), ("data", "metrics", "run")),
     Stage("12_inference", ("table", "testing", "training"), ("inference",), ("data", "inference", "run")),
