@@ -435,14 +435,15 @@ def _reaching(repo, remote):
     name = remote or repo.config["core"].get("remote")
     if not name: raise BadInput(f"{shown(repo.root_dir)}: no remote; `mlsys version remote NAME URL` adds one")
     if name not in known: raise BadInput(f"{shown(repo.root_dir)}: remote '{name}' is unknown{nearest(name, known)}")
+    where = known[name]["url"] if "://" in known[name]["url"] else shown(known[name]["url"])
     try:
         there = repo.cloud.get_remote(name)
         yield there.odb, there.fs, there.fs.join(there.path, "snapshots")
-    except BadInput as e: raise BadInput(str(e).replace("the remote:", f"remote '{name}' ({known[name]['url']}):")) from None
+    except BadInput as e: raise BadInput(str(e).replace("the remote:", f"remote '{name}' ({where}):")) from None
     except Exception as e:  # the libraries behind the remotes have no common class of errors
         reason = next(iter(str(e).splitlines()), "") or type(e).__name__
         hint = "; `pip install 'mlsys[s3]'`" if isinstance(e, DvcException) and "dvc-s3" in str(e) else ""
-        raise BadInput(f"remote '{name}' ({known[name]['url']}): {reason}{hint}") from e
+        raise BadInput(f"remote '{name}' ({where}): {reason}{hint}") from e
 
 # %% ../nbs/04_versioning.ipynb #64745c74
 def _remote_revs(fs, folder) -> list:
@@ -788,38 +789,39 @@ def _collisions(con, key) -> int:
     con.execute(f"create or replace temp table shared as select {k}, count(*) as n from both_sides group by all having n > 1")
     return con.execute("select coalesce(sum(n), 0) from shared").fetchone()[0]
 
-def _separates(con, key, names) -> dict:
-    "How many of the rows that share a key can be told apart when a column is added; of 20,000 of them, the same ones in each run."
-    if not names: return {}
+def _separates(con, key, names, left) -> dict:
+    "How many keys the rows that share one have when a column is added, less how many they have now; of 20,000 rows or so, by their hash."
     k = ", ".join(map(_sql, ["side", *key]))
-    con.execute(f"create or replace temp table colliding as select x.* from both_sides x semi join shared using ({k}) order by hash(x) limit 20000")
-    def distinct(n): return f"count(distinct ({', '.join(map(_sql, ['side', *key, n]))}))"
+    some = f"where hash({k}) % {1 + left // 20_000} = 0"
+    con.execute(f"create or replace temp table colliding as select x.* from both_sides x semi join (from shared {some}) using ({k}) {some}")
+    def distinct(n): return f"count(distinct ({k}, {_sql(n)})) - count(distinct ({k}, 0))"
     return dict(zip(names, con.execute(f"select {', '.join(map(distinct, names))} from colliding").fetchone()))
 
 # %% ../nbs/04_versioning.ipynb #eb2ea923
 MAX_KEY, TWICE = 5, 0.01  # a key has at most so many columns, and at most this share of the rows may share theirs with another
 
 def _candidates(con, common) -> list:
-    "Columns without missing values that may be part of a key, those with most values first; text and times before numbers."
+    "Columns without missing values that may be part of a key: text and times before numbers, those with most values first."
     names = [n for n, t in common.items() if t in INTEGER | TIME | {"VARCHAR", "UUID"}]
     if not names: return []
     told = ", ".join(f"count({_sql(n)}), approx_count_distinct({_sql(n)})" for n in names)
     counts = con.execute(f"select count(*), {told} from both_sides").fetchone()
     values = {n: v for n, full, v in zip(names, counts[1::2], counts[2::2]) if full == counts[0]}
-    return sorted(values, key=lambda n: (-round(math.log2(values[n] + 1)), common[n] in INTEGER, names.index(n)))
+    return sorted(values, key=lambda n: (common[n] in INTEGER, -round(math.log2(values[n] + 1)), names.index(n)))
 
 # %% ../nbs/04_versioning.ipynb #9c684e18
 def find_key(con, common) -> list:  # names of columns; empty where there is none
     "A small set of columns that tells the rows apart, on each side."
     names, key = _candidates(con, common), []
-    rows = con.execute("select count(*) from both_sides").fetchone()[0] if names else 0
-    left = rows
-    while names and left > 0 and len(key) < MAX_KEY:
-        gain = _separates(con, key, names) if key else {names[0]: 1}
+    rows = left = con.execute("select count(*) from both_sides").fetchone()[0]
+    while names and left and len(key) < MAX_KEY:
+        gain = _separates(con, key, names, left) if key else {names[0]: 1}
         column = max(gain, key=lambda n: (gain[n], -names.index(n)))
-        key, names = [*key, column], [n for n in names if n != column]
+        if not gain[column]: break  # what is left now are rows that come twice
+        names.remove(column)
+        key = [*key, column]
         left = _collisions(con, key)
-    if left > TWICE * rows or not key: return []
+    if left > TWICE * rows: return []
     for n in key[:-1]:
         if len(key) > 1 and _collisions(con, [k for k in key if k != n]) <= left: key = [k for k in key if k != n]
     return key
