@@ -124,6 +124,7 @@ def test(
     say(result, testing.summary_text(result, allowed), as_json)
     raise typer.Exit(int(result["bad_share"] > allowed))
 
+# %% ../nbs/92_cli.ipynb #7c1e90ab
 def _replay(data, suite, good, as_json):
     "Judge quarantined rows again; exit code 1 if some stay."
     from mlsys import formats, testing
