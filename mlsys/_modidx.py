@@ -406,6 +406,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'mlsys.testing._learn_time': ('testing.html#_learn_time', 'mlsys/testing.py'),
                                'mlsys.testing._learn_whole': ('testing.html#_learn_whole', 'mlsys/testing.py'),
                                'mlsys.testing._limit': ('testing.html#_limit', 'mlsys/testing.py'),
+                               'mlsys.testing._mapped': ('testing.html#_mapped', 'mlsys/testing.py'),
                                'mlsys.testing._marked': ('testing.html#_marked', 'mlsys/testing.py'),
                                'mlsys.testing._missing_apart': ('testing.html#_missing_apart', 'mlsys/testing.py'),
                                'mlsys.testing._missing_found': ('testing.html#_missing_found', 'mlsys/testing.py'),

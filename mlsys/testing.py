@@ -4,15 +4,15 @@
 
 # %% auto #0
 __all__ = ['WORDS', 'MAX_WORDS', 'MAX_SHAPES', 'NEW_WORDS', 'FEW', 'ENOUGH', 'LEARNERS', 'ROOM', 'BREAKS', 'STEADY', 'MAX_CASES',
-           'MAX_COLUMNS', 'PERIODS', 'CUTS', 'WORDS_OF_CELLS', 'PROMISE', 'ARTICLE', 'LONG', 'WRITERS', 'NO_TWIN',
-           'REMEMBER', 'TOO_GOOD', 'SUSPECT', 'AFTERWARDS', 'LEAST', 'NUMBERS', 'TEXTS', 'ANY', 'CORRUPTIONS',
-           'REVEALED', 'ALARMS', 'FEWER', 'kind_of', 'parsed', 'missing_mask', 'missing_count', 'ColumnRules',
-           'Relation', 'Cases', 'Condition', 'settled', 'number_limits', 'learn_step', 'off_step', 'closed_numbers',
-           'closed_words', 'places', 'shapes_of', 'closed_shapes', 'longest_run', 'word_shares', 'missing_limit',
-           'learn_column', 'real_order', 'learn_orders', 'hours_apart', 'learn_clocks', 'learn_company', 'case_ranges',
-           'case_words', 'Given', 'Aim', 'widened_cases', 'breaks', 'room', 'tried_out', 'written', 'givens_of',
-           'aims_of', 'pairs_with', 'learn_conditions', 'row_hash', 'Seen', 'learn_unique', 'Freshness',
-           'learn_freshness', 'surprise_of', 'Branch', 'Novelty', 'grown', 'cut', 'learn_novelty', 'Suite',
+           'MAX_COLUMNS', 'PERIODS', 'CUTS', 'WORDS_OF_CELLS', 'PROMISE', 'ARTICLE', 'LONG', 'MANY', 'WRITERS',
+           'NO_TWIN', 'REMEMBER', 'TOO_GOOD', 'SUSPECT', 'AFTERWARDS', 'LEAST', 'NUMBERS', 'TEXTS', 'ANY',
+           'CORRUPTIONS', 'REVEALED', 'ALARMS', 'FEWER', 'kind_of', 'parsed', 'missing_mask', 'missing_count',
+           'ColumnRules', 'Relation', 'Cases', 'Condition', 'settled', 'number_limits', 'learn_step', 'off_step',
+           'closed_numbers', 'closed_words', 'places', 'shapes_of', 'closed_shapes', 'longest_run', 'word_shares',
+           'missing_limit', 'learn_column', 'real_order', 'learn_orders', 'hours_apart', 'learn_clocks',
+           'learn_company', 'case_ranges', 'case_words', 'Given', 'Aim', 'widened_cases', 'breaks', 'room', 'tried_out',
+           'written', 'givens_of', 'aims_of', 'pairs_with', 'learn_conditions', 'row_hash', 'Seen', 'learn_unique',
+           'Freshness', 'learn_freshness', 'surprise_of', 'Branch', 'Novelty', 'grown', 'cut', 'learn_novelty', 'Suite',
            'load_suite', 'learn', 'Hit', 'surely_good', 'Columns', 'Read', 'check_column', 'check_relation', 'case_of',
            'check_condition', 'Verdicts', 'reasons', 'frame', 'as_table', 'doubts', 'check', 'plain_features', 'Runs',
            'runs_of', 'Tally', 'take', 'tallied', 'finding', 'findings', 'table_writer', 'set_aside', 'quarantine',
@@ -27,6 +27,7 @@ __all__ = ['WORDS', 'MAX_WORDS', 'MAX_SHAPES', 'NEW_WORDS', 'FEW', 'ENOUGH', 'LE
 # %% ../nbs/03_testing.ipynb #c4a2fc11
 import contextlib, functools, itertools, json, math, re, zipfile
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -1212,8 +1213,8 @@ def check_condition(c: Condition, read: Read) -> list[Hit]:
     x = read.coded(c.column)
     if read.kinds[c.column] == "number": broken = (x < c.ranges[0][case]) | (x > c.ranges[1][case])
     else: broken = ~c.words[1][case, places(x, c.words[0])]
-    has = (case >= 0) if gone is None else (case >= 0) & ~gone
-    rows = np.flatnonzero((broken | free[case]) & has)
+    if free.any(): broken |= free[case] if gone is None else free[case] & ~gone
+    rows = np.flatnonzero(broken)  # a row of no case, and a missing value, has broken nothing so far
     made = [Hit(c.column, "given", rows, [_allowed(c, k, v) for k, v in c.cases.items()], case=case[rows])] if len(rows) else []
     lacks = np.flatnonzero(gone & owes[case]) if gone is not None and c.required else []
     if len(lacks): made.append(Hit(c.column, "given", lacks, [_allowed(c, k, None) for k in c.cases], case=case[lacks]))
@@ -1409,6 +1410,15 @@ def _plain_case(c, row) -> bool:
     if v is None: return not (c.required and content)
     return bool(content) and (v in content if type(v) is str else content[0] <= v <= content[1])
 
+# %% ../nbs/03_testing.ipynb #50f67070
+MANY = 50_000  # rows from which the rules of a table are shared out among threads
+
+@contextlib.contextmanager
+def _mapped(rows):
+    "`map`, in as many threads as Arrow may use where the rows are many: NumPy and Arrow work without Python's lock."
+    if rows < MANY: return (yield map)
+    with ThreadPoolExecutor(pa.cpu_count()) as pool: yield pool.map
+
 # %% ../nbs/03_testing.ipynb #b35e2bb6
 def check(
     self: Suite,
@@ -1422,11 +1432,12 @@ def check(
     everything = self.columns, self.relations, self.conditions
     columns, relations, conditions = doubts(self, rows) if isinstance(rows, dict) else everything
     verdicts = Verdicts(table, hits, {c: len(table) * (rows.get(c) is None) for c in self.columns if c not in columns}, self)
-    for name, rules in columns.items():
-        found, verdicts.missing[name] = check_column(name, rules, verdicts.read)
-        hits += found
-    for r in relations: hits += check_relation(r, verdicts.read)
-    for c in conditions: hits += check_condition(c, verdicts.read)
+    with _mapped(len(table)) as each:
+        for name, (found, missing) in zip(columns, each(lambda c: check_column(c, columns[c], verdicts.read), columns)):
+            verdicts.missing[name] = missing
+            hits += found
+        for found in each(lambda r: (check_condition if isinstance(r, Condition) else check_relation)(r, verdicts.read), [*relations, *conditions]):
+            hits += found
     hits += _check_whole(verdicts, seen)
     return verdicts
 
@@ -2276,7 +2287,7 @@ def witness(
     if not (changed & left).any() or not (changed & shown).any(): return 0.0
     x, y = np.concatenate([a[shown], b[shown & changed]]), np.repeat([0, 1], [shown.sum(), (shown & changed).sum()])
     with threadpool_limits(1):  # so small that more threads would wait for each other
-        model = HistGradientBoostingClassifier(max_iter=rounds, max_leaf_nodes=8, learning_rate=0.2, random_state=0).fit(x, y)
+        model = HistGradientBoostingClassifier(max_iter=rounds, random_state=0).fit(x, y)
         alarm = np.quantile(model.predict_proba(a[left])[:, 1], 1 - ALARMS)
         return float((model.predict_proba(b[left & changed])[:, 1] > alarm).mean())
 
