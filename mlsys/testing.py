@@ -4,28 +4,30 @@
 
 # %% auto #0
 __all__ = ['WORDS', 'MAX_WORDS', 'MAX_SHAPES', 'NEW_WORDS', 'FEW', 'ENOUGH', 'LEARNERS', 'ROOM', 'BREAKS', 'STEADY', 'MAX_CASES',
-           'MAX_COLUMNS', 'PERIODS', 'CUTS', 'WORDS_OF_CELLS', 'PROMISE', 'ARTICLE', 'LONG', 'WRITERS', 'NO_TWIN',
-           'REMEMBER', 'TOO_GOOD', 'SUSPECT', 'AFTERWARDS', 'LEAST', 'NUMBERS', 'TEXTS', 'ANY', 'CORRUPTIONS',
-           'REVEALED', 'ALARMS', 'FEWER', 'kind_of', 'parsed', 'missing_mask', 'missing_count', 'ColumnRules',
-           'Relation', 'Condition', 'settled', 'number_limits', 'learn_step', 'off_step', 'closed_numbers',
-           'closed_words', 'places', 'shapes_of', 'closed_shapes', 'longest_run', 'word_shares', 'missing_limit',
-           'learn_column', 'real_order', 'learn_orders', 'hours_apart', 'learn_clocks', 'learn_company', 'case_ranges',
-           'case_words', 'Given', 'Aim', 'widened_cases', 'breaks', 'room', 'tried_out', 'written', 'givens_of',
-           'aims_of', 'pairs_with', 'learn_conditions', 'row_hash', 'Seen', 'learn_unique', 'Freshness',
-           'learn_freshness', 'Branch', 'Novelty', 'grown', 'cut', 'learn_novelty', 'Suite', 'learn', 'Hit',
-           'surely_good', 'Read', 'check_column', 'check_relation', 'case_of', 'check_condition', 'Verdicts', 'reasons',
-           'frame', 'as_table', 'doubts', 'check', 'plain_features', 'Runs', 'runs_of', 'Tally', 'tallied', 'finding',
-           'findings', 'table_writer', 'set_aside', 'quarantine', 'replay', 'open_batches', 'with_types', 'test_file',
-           'row_lines', 'summary', 'summary_text', 'Stream', 'save_stream', 'load_stream', 'cells', 'cells_auc',
-           'column_power', 'leaks', 'differences', 'out_of_sample', 'label_suspects', 'flipped', 'label_recall',
-           'Corruption', 'replaced', 'scaled', 'sign_flip', 'placeholder', 'null_spike', 'reworded', 'typo',
-           'new_category', 'decimal_comma', 'misaligned', 'rounded_unit', 'encoding_damage', 'swapped', 'shifted_time',
-           'duplicated', 'stuck', 'duplicated_hour', 'out_of_order', 'truncated', 'biased', 'trials', 'recall',
-           'table_verdicts', 'witness', 'revealed', 'Oddity', 'oddities', 'stricter', 'to_pandera']
+           'MAX_COLUMNS', 'PERIODS', 'CUTS', 'WORDS_OF_CELLS', 'PROMISE', 'ARTICLE', 'LONG', 'MANY', 'WRITERS',
+           'NO_TWIN', 'REMEMBER', 'TOO_GOOD', 'SUSPECT', 'AFTERWARDS', 'LEAST', 'NUMBERS', 'TEXTS', 'ANY',
+           'CORRUPTIONS', 'REVEALED', 'ALARMS', 'FEWER', 'kind_of', 'parsed', 'missing_mask', 'missing_count',
+           'ColumnRules', 'Relation', 'Cases', 'Condition', 'settled', 'number_limits', 'learn_step', 'off_step',
+           'closed_numbers', 'closed_words', 'places', 'shapes_of', 'closed_shapes', 'longest_run', 'word_shares',
+           'missing_limit', 'learn_column', 'real_order', 'learn_orders', 'hours_apart', 'learn_clocks',
+           'learn_company', 'case_ranges', 'case_words', 'Given', 'Aim', 'widened_cases', 'breaks', 'room', 'tried_out',
+           'written', 'givens_of', 'aims_of', 'pairs_with', 'learn_conditions', 'row_hash', 'Seen', 'learn_unique',
+           'Freshness', 'learn_freshness', 'surprise_of', 'Branch', 'Novelty', 'grown', 'cut', 'learn_novelty', 'Suite',
+           'load_suite', 'learn', 'Hit', 'surely_good', 'Columns', 'Read', 'check_column', 'check_relation', 'case_of',
+           'check_condition', 'Verdicts', 'reasons', 'frame', 'as_table', 'doubts', 'check', 'plain_features', 'Runs',
+           'runs_of', 'Tally', 'take', 'tallied', 'finding', 'findings', 'table_writer', 'set_aside', 'quarantine',
+           'replay', 'open_batches', 'with_types', 'test_file', 'row_lines', 'summary', 'summary_text', 'Stream',
+           'save_stream', 'load_stream', 'cells', 'cells_auc', 'column_power', 'leaks', 'differences', 'out_of_sample',
+           'label_suspects', 'flipped', 'label_recall', 'Corruption', 'replaced', 'scaled', 'sign_flip', 'placeholder',
+           'null_spike', 'reworded', 'typo', 'new_category', 'decimal_comma', 'misaligned', 'rounded_unit',
+           'encoding_damage', 'swapped', 'shifted_time', 'duplicated', 'stuck', 'duplicated_hour', 'out_of_order',
+           'truncated', 'biased', 'trials', 'recall', 'table_verdicts', 'witness', 'revealed', 'Oddity', 'oddities',
+           'stricter', 'to_pandera']
 
 # %% ../nbs/03_testing.ipynb #c4a2fc11
 import contextlib, functools, itertools, json, math, re, zipfile
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -199,15 +201,9 @@ class Relation(pydantic.BaseModel):
     within: float | None = None  # at most: first <= second <= first + within
     offsets: list[int] = []      # same hour: the hour of the first less the second is one of these, modulo 24
 
-# %% ../nbs/03_testing.ipynb #ebb83d53
-class Condition(pydantic.BaseModel):
-    "What a column may hold where other columns have certain values; other cases are free."
-    model_config = pydantic.ConfigDict(extra="forbid")
-    given: list[str] = pydantic.Field(min_length=1, max_length=2)
-    column: str
-    required: bool = False      # in a case that lists something, there must be a value
-    cases: dict[str, list]      # {value of `given` (two are joined by " | "): [min, max] of a number, words of a text, [] for none}
-
+# %% ../nbs/03_testing.ipynb #448a9609
+class Cases:
+    "What a condition needs again and again, worked out once."
     @functools.cached_property
     def owes(self) -> tuple:  # two bool arrays over the cases, the last for none
         "In which cases there must be no value, and in which there must be one."
@@ -226,6 +222,15 @@ class Condition(pydantic.BaseModel):
         allowed = np.ones((len(self.cases) + 1, len(words) + 1), bool)
         for i, v in enumerate(self.cases.values()): allowed[i, :-1] = [w in v for w in words]
         return words, allowed
+
+# %% ../nbs/03_testing.ipynb #ebb83d53
+class Condition(Cases, pydantic.BaseModel):
+    "What a column may hold where other columns have certain values; other cases are free."
+    model_config = pydantic.ConfigDict(extra="forbid")
+    given: list[str] = pydantic.Field(min_length=1, max_length=2)
+    column: str
+    required: bool = False      # in a case that lists something, there must be a value
+    cases: dict[str, list]      # {value of `given` (two are joined by " | "): [min, max] of a number, words of a text, [] for none}
 
     @functools.cached_property
     def lookup(self) -> tuple:  # the values of each given column, and an array of case numbers over them, -1 for none, also at index -1
@@ -318,6 +323,7 @@ def off_step(x: np.ndarray, step: float) -> np.ndarray:
         share = x / step
         return np.abs(share - np.rint(share)) > 1e-4
 
+# %% ../nbs/03_testing.ipynb #f899ede9
 def closed_numbers(x: np.ndarray, step: float | None) -> list | None:
     "The values of a column that uses few of the multiples of its step, if the second half of the rows knows no new one."
     few = np.unique(x)
@@ -352,6 +358,7 @@ def places(
     if coded.null_count: return np.append(at, -1)[coded.indices.fill_null(len(at)).to_numpy()]
     return at[_raw(coded.indices)]
 
+# %% ../nbs/03_testing.ipynb #463854c9
 def _number_places(x, known):
     "The same for numbers: whole ones by an array over their range, others by search."
     order = np.argsort(known)
@@ -440,6 +447,8 @@ def _learn_time(x, tolerance, trim):
     return dict(min=number_limits(x, tolerance, trim)["min"])
 
 def _learn_nothing(x, tolerance, trim): return {}
+
+# %% ../nbs/03_testing.ipynb #44173754
 def _learn_text(x, tolerance, trim):
     "Known words with their shares, or known shapes."
     words = closed_words(x)
@@ -477,6 +486,7 @@ def _gap_limit(a, b, tolerance):
         if not (gap.std() < max(a.std(), b.std()) and gap[half:].max() <= gap[:half].max() * (1 + tolerance / 4)): return None
     return _outward(float(gap.max() * (1 + tolerance / 4)), float(gap.max()), True)
 
+# %% ../nbs/03_testing.ipynb #b45bea93
 def learn_orders(
     columns: dict,  # {name: float values of the reference, NaN where missing}
     tolerance=1.0,  # the gap may be wider by a quarter of this
@@ -569,6 +579,7 @@ class Given:
     labels: list
     case: np.ndarray
 
+# %% ../nbs/03_testing.ipynb #0c0fd756
 @dataclass
 class Aim:
     "A column that conditions may speak of: a number's values, or a text's words and their places."
@@ -646,6 +657,7 @@ def written(
         listed[" | ".join(cases[i])] = content
     return Condition(given=list(given.names), column=aim.name, required=firm, cases=listed) if listed else None
 
+# %% ../nbs/03_testing.ipynb #f80cf7e6
 def _ends(low, high, lower, upper):
     "The range of a case: what is the same in all rows stays exact."
     if low == high or not math.isfinite(upper - lower): return [low, high]
@@ -685,6 +697,7 @@ def pairs_with(given: Given, others: list[Given]) -> list[Given]:
         pairs.append(Given(given.names + g.names, [given.labels[0], g.labels[0]], case))
     return pairs
 
+# %% ../nbs/03_testing.ipynb #0a1962d1
 def learn_conditions(
     table: pa.Table,
     columns: dict,  # {column: ColumnRules}
@@ -784,6 +797,7 @@ class Freshness(pydantic.BaseModel):
 
 PERIODS = {"hour": 3600, "day": 86_400, "week": 7 * 86_400, "30 days": 30 * 86_400}
 
+# %% ../nbs/03_testing.ipynb #c0b80445
 def learn_freshness(
     name: str,            # the time column
     seconds: np.ndarray,  # its values in the order of the rows, NaN where missing
@@ -802,6 +816,13 @@ def learn_freshness(
 # %% ../nbs/03_testing.ipynb #6501a35c
 CUTS, WORDS_OF_CELLS = (0.01, 0.05, 0.2, 0.4, 0.6, 0.8, 0.95, 0.99), 30  # quantiles that cut a number; words with a cell of their own
 
+# %% ../nbs/03_testing.ipynb #c9b6d822
+def surprise_of(counts: np.ndarray) -> np.ndarray:  # both of shape (cells of the parent, cells)
+    "-log of the share of each cell in its line; one more row is spread over a line as over the table."
+    usual = (counts.sum(axis=0) + 0.5) / (counts.sum() + 0.5 * counts.shape[1])
+    return -np.log((counts + usual) / (counts.sum(axis=1, keepdims=True) + 1))
+
+# %% ../nbs/03_testing.ipynb #6bbcca77
 class Branch(pydantic.BaseModel):
     "A column of the novelty tree: how it is cut, and how often each cell occurred with each cell of its parent."
     model_config = pydantic.ConfigDict(extra="forbid")
@@ -823,10 +844,8 @@ class Branch(pydantic.BaseModel):
 
     @functools.cached_property
     def surprise(self) -> np.ndarray:
-        "-log of the share of each cell, given the parent's cell; one more row is spread over the cells as in the column as a whole."
-        n = np.array([line.split() for line in self.counts], float)
-        usual = (n.sum(axis=0) + 0.5) / (n.sum() + 0.5 * n.shape[1])
-        return -np.log((n + usual) / (n.sum(axis=1, keepdims=True) + 1)).ravel()
+        "Of each cell, given the parent's cell."
+        return surprise_of(np.array([line.split() for line in self.counts], float)).ravel()
 
 # %% ../nbs/03_testing.ipynb #4eb92829
 class Novelty(pydantic.BaseModel):
@@ -885,6 +904,7 @@ def cut(name, rules, values) -> Branch | None:
     if not len(known) or runs or known.min() == known.max(): return None
     return Branch(column=name, cuts=sorted(set(np.quantile(known, CUTS).tolist())), counts=[])
 
+# %% ../nbs/03_testing.ipynb #3d1a2220
 def learn_novelty(
     read,                   # `Read` of the reference, in the order of time
     columns: dict,          # {column: ColumnRules}
@@ -904,6 +924,7 @@ def learn_novelty(
 
 def _head(values, n): return values[:n] if isinstance(values, np.ndarray) else values.slice(0, n)
 
+# %% ../nbs/03_testing.ipynb #8b327803
 def _scaled(novelty, read, n):
     "Keep the held-out scores: the two hundred highest, and two hundred spread over the rest."
     scores = np.sort(novelty.surprises(read).sum(axis=0)[n:])[::-1]
@@ -928,14 +949,16 @@ class Suite(pydantic.BaseModel):
         "Write the suite as JSON; what is at its default is left out."
         core.write_json(path, dict(about=self.about) | self.model_dump(exclude_defaults=True))
 
-    @classmethod
-    def load(cls, path) -> "Suite":
-        "Read a suite; a mistake in the file is named with its place."
-        path = Path(path)
-        if not path.is_file(): raise BadInput(f"{shown(path)}: no such suite; `mlsys run testing` makes one")
-        try: return _check_names(cls(**core.read_json(path)), path)
-        except pydantic.ValidationError as e: raise BadInput(f"{shown(path)}: {_complaint(e.errors()[0])}") from None
-        except (ValueError, TypeError) as e: raise BadInput(f"{shown(path)}: no JSON of a suite ({e}); compare it with another") from None
+# %% ../nbs/03_testing.ipynb #f07eefc1
+def load_suite(path) -> Suite:
+    "Read a suite; a mistake in the file is named with its place."
+    path = Path(path)
+    if not path.is_file(): raise BadInput(f"{shown(path)}: no such suite; `mlsys run testing` makes one")
+    try: return _check_names(Suite(**core.read_json(path)), path)
+    except pydantic.ValidationError as e: raise BadInput(f"{shown(path)}: {_complaint(e.errors()[0])}") from None
+    except (ValueError, TypeError) as e: raise BadInput(f"{shown(path)}: no JSON of a suite ({e}); compare it with another") from None
+
+Suite.load = staticmethod(load_suite)
 
 # %% ../nbs/03_testing.ipynb #931e3997
 def _complaint(error):
@@ -955,6 +978,7 @@ def _check_names(suite, path):
     for i, c in enumerate(suite.conditions): _check_cases(suite, c, f"{shown(path)}: conditions > {i}")
     return suite
 
+# %% ../nbs/03_testing.ipynb #ac625215
 def _check_cases(suite, c, where):
     "Keys and contents of the cases must fit the types of their columns."
     kinds = [suite.columns[g].type for g in c.given]
@@ -1045,6 +1069,7 @@ def _where(x, fine) -> np.ndarray | None:
     if fine.all(): return None
     return (~fine).take(_raw(x.indices), mode="clip") & _valid(x.indices)
 
+# %% ../nbs/03_testing.ipynb #598f7481
 def _broken_text(x, rules):
     "The rules on words and shapes. Null and empty text pass: they are missing."
     if rules.values is not None:
@@ -1073,8 +1098,8 @@ def surely_good(
     return bool((-math.inf if rules.min is None else rules.min) <= low and high <= (math.inf if rules.max is None else rules.max))
 
 # %% ../nbs/03_testing.ipynb #d92c42c6
-class Read:
-    "The columns of a table as a suite needs them: as they are, parsed, and which values are missing; each is worked out once."
+class Columns:
+    "The columns of a table as a suite needs them: as they are, and parsed; each is worked out once."
     def __init__(self, table, suite):
         known, self.rows = set(table.column_names), len(table)
         self.kinds = {c: r.type for c, r in suite.columns.items()}
@@ -1091,6 +1116,9 @@ class Read:
         if name not in self._parsed: self._parsed[name] = parsed(self.column(name), self.kinds[name])
         return self._parsed[name]
 
+# %% ../nbs/03_testing.ipynb #01cf0903
+class Read(Columns):
+    "The same with dictionaries for text, and with which values are missing."
     def coded(self, name):
         "The values, text with a dictionary."
         if name not in self._coded:
@@ -1161,6 +1189,7 @@ def check_relation(
         made.append(Hit(first, "within", _finite(far, x, y), f"within {r.within} of", second))
     return [h for h in made if len(h.rows)]
 
+# %% ../nbs/03_testing.ipynb #3651b319
 def _check_company(r, read):
     "A value is owed where its companion is there."
     gone, companion = read.missing(r.columns[1]), read.missing(r.columns[0])
@@ -1184,8 +1213,8 @@ def check_condition(c: Condition, read: Read) -> list[Hit]:
     x = read.coded(c.column)
     if read.kinds[c.column] == "number": broken = (x < c.ranges[0][case]) | (x > c.ranges[1][case])
     else: broken = ~c.words[1][case, places(x, c.words[0])]
-    has = (case >= 0) if gone is None else (case >= 0) & ~gone
-    rows = np.flatnonzero((broken | free[case]) & has)
+    if free.any(): broken |= free[case] if gone is None else free[case] & ~gone
+    rows = np.flatnonzero(broken)  # a row of no case, and a missing value, has broken nothing so far
     made = [Hit(c.column, "given", rows, [_allowed(c, k, v) for k, v in c.cases.items()], case=case[rows])] if len(rows) else []
     lacks = np.flatnonzero(gone & owes[case]) if gone is not None and c.required else []
     if len(lacks): made.append(Hit(c.column, "given", lacks, [_allowed(c, k, None) for k in c.cases], case=case[lacks]))
@@ -1213,21 +1242,25 @@ class Verdicts:
     @functools.cached_property
     def read(self): return Read(self.table, self.suite)
     @functools.cached_property
-    def bad(self) -> np.ndarray:
-        "Bool array: which rows are bad."
-        bad = np.zeros(len(self.table), bool)
-        for h in self.hits: bad[h.rows] = True
-        return bad
+    def bad(self): return _marked(len(self.table), self.hits)  # bool array: which rows are bad
     @functools.cached_property
-    def novelty(self) -> np.ndarray:
-        "The p-value of each row: the share of good rows that are as odd as a whole; 1 where the suite has no novelty. Worked out when asked for."
-        return self.suite.novelty.pvalues(self.read) if self.suite and self.suite.novelty else np.ones(len(self.table))
+    def novelty(self): return _pvalues(self)                   # float array: p-values, worked out when they are asked for
     @property
-    def share(self) -> float:
-        "Share of bad rows."
-        return float(self.bad.mean()) if len(self.table) else 0.0
+    def share(self): return float(self.bad.mean()) if len(self.table) else 0.0  # of bad rows
     @property
-    def good_rows(self) -> pa.Table: return self.table.filter(pa.array(~self.bad))
+    def good_rows(self): return self.table.filter(pa.array(~self.bad))
+
+# %% ../nbs/03_testing.ipynb #b9ff4045
+def _marked(rows, hits):
+    "Rows of any hit."
+    bad = np.zeros(rows, bool)
+    for h in hits: bad[h.rows] = True
+    return bad
+
+def _pvalues(verdicts):
+    "The share of good rows that are as odd as a whole; 1 where the suite has no novelty."
+    suite = verdicts.suite
+    return suite.novelty.pvalues(verdicts.read) if suite and suite.novelty else np.ones(len(verdicts))
 
 # %% ../nbs/03_testing.ipynb #bf050fee
 LONG = 100  # letters of a value that are shown
@@ -1332,7 +1365,9 @@ def _plain(v, r) -> bool:
         if not ((r.min is None or r.min <= v) and (r.max is None or v <= r.max)) or not -1e15 < v < 1e15: return False
         if r.step: return abs(v / r.step - round(v / r.step)) <= 1e-4 and (not r.whole or v == round(v))
         return not r.whole or v == round(v)
-    if r.type == "text": return type(v) is str and v != "" and (v in r.words if r.values is not None else r.shapes is None or _plain_shape(v) in r.shapes)
+    if r.type == "text":
+        if type(v) is not str or v == "": return False
+        return v in r.words if r.values is not None else r.shapes is None or _plain_shape(v) in r.shapes
     if r.type == "time": return isinstance(v, datetime) and (r.min is None or r.min <= _stamp(v)) and (r.max is None or _stamp(v) <= r.max)
     return r.type == "boolean" and type(v) is bool
 
@@ -1365,6 +1400,7 @@ def _plain_relation(r, a, b) -> bool:
     if isinstance(a, datetime): a, b = _stamp(a), _stamp(b)
     return a <= b and (r.within is None or b <= a + r.within)
 
+# %% ../nbs/03_testing.ipynb #200b5396
 def _plain_case(c, row) -> bool:
     "Does a plain row keep its condition?"
     given = [row.get(g) for g in c.given]
@@ -1373,6 +1409,15 @@ def _plain_case(c, row) -> bool:
     if content is None: return True
     if v is None: return not (c.required and content)
     return bool(content) and (v in content if type(v) is str else content[0] <= v <= content[1])
+
+# %% ../nbs/03_testing.ipynb #50f67070
+MANY = 50_000  # rows from which the rules of a table are shared out among threads
+
+@contextlib.contextmanager
+def _mapped(rows):
+    "`map`, in as many threads as Arrow may use where the rows are many: NumPy and Arrow work without Python's lock."
+    if rows < MANY: return (yield map)
+    with ThreadPoolExecutor(pa.cpu_count()) as pool: yield pool.map
 
 # %% ../nbs/03_testing.ipynb #b35e2bb6
 def check(
@@ -1387,11 +1432,12 @@ def check(
     everything = self.columns, self.relations, self.conditions
     columns, relations, conditions = doubts(self, rows) if isinstance(rows, dict) else everything
     verdicts = Verdicts(table, hits, {c: len(table) * (rows.get(c) is None) for c in self.columns if c not in columns}, self)
-    for name, rules in columns.items():
-        found, verdicts.missing[name] = check_column(name, rules, verdicts.read)
-        hits += found
-    for r in relations: hits += check_relation(r, verdicts.read)
-    for c in conditions: hits += check_condition(c, verdicts.read)
+    with _mapped(len(table)) as each:
+        for name, (found, missing) in zip(columns, each(lambda c: check_column(c, columns[c], verdicts.read), columns)):
+            verdicts.missing[name] = missing
+            hits += found
+        for found in each(lambda r: (check_condition if isinstance(r, Condition) else check_relation)(r, verdicts.read), [*relations, *conditions]):
+            hits += found
     hits += _check_whole(verdicts, seen)
     return verdicts
 
@@ -1455,13 +1501,16 @@ class Tally:
         "Count a batch, in place; `typed` is False where everything was read as text."
         return self.take(tallied(verdicts, typed))
 
-    def take(self, later: "Tally") -> "Tally":
-        "Add what comes after, in place."
-        self.rows, self.bad, self.order = self.rows + later.rows, self.bad + later.bad, _joined_order(self.order, later.order)
-        for k in ("broken", "missing", "words", "ticks"): getattr(self, k).update(getattr(later, k))
-        self.types |= later.types
-        self.runs |= {c: self.runs[c] + r if c in self.runs else r for c, r in later.runs.items()}
-        return self
+# %% ../nbs/03_testing.ipynb #f013ec99
+def take(self: Tally, later: Tally) -> Tally:
+    "Add what comes after, in place."
+    self.rows, self.bad, self.order = self.rows + later.rows, self.bad + later.bad, _joined_order(self.order, later.order)
+    for k in ("broken", "missing", "words", "ticks"): getattr(self, k).update(getattr(later, k))
+    self.types |= later.types
+    self.runs |= {c: self.runs[c] + r if c in self.runs else r for c, r in later.runs.items()}
+    return self
+
+Tally.take = take
 
 # %% ../nbs/03_testing.ipynb #46561f41
 def tallied(verdicts: Verdicts, typed=True) -> Tally:
@@ -1487,6 +1536,7 @@ def _times(seconds, tick):
     at, n = np.unique((x // tick).astype(np.int64), return_counts=True)
     return Counter(dict(zip(at.tolist(), n.tolist()))), (float(x[0]), float(x[-1]), int((np.diff(x) < 0).sum()))
 
+# %% ../nbs/03_testing.ipynb #841a41bc
 def _joined_order(a, b):
     "Times of two stretches, one after the other."
     return (a[0], b[1], a[2] + b[2] + int(b[0] < a[1])) if a and b else a or b
@@ -1522,6 +1572,7 @@ def _stuck_found(c, r, tally):
     value, rows = tally.runs[c].longest if c in tally.runs else (0, 0)
     return [finding(c, "repeats", f"{value:g} in {rows:,} rows in a row", f"at most {r.repeats:,}")] if r.repeats and rows > r.repeats else []
 
+# %% ../nbs/03_testing.ipynb #317618d0
 def _shares_found(c, r, tally):
     "Words whose share left its bounds, by more than chance explains; the worst of them is told."
     n = tally.rows - tally.missing[c]
@@ -1551,6 +1602,7 @@ def _late_found(f: Freshness, tally, now):
     if f.in_order and tally.order[2]: found.append(finding(f.time, "in_order", f"{tally.order[2]:,} rows are older than the row before", "none"))
     return found
 
+# %% ../nbs/03_testing.ipynb #633689c9
 def _count_found(f, tally, at, when):
     "Whole periods that have too few rows, or too many; the first and the last may be cut."
     per = round(f.period / f.tick)
@@ -1558,8 +1610,8 @@ def _count_found(f, tally, at, when):
     off = np.flatnonzero((n < f.rows[0]) | (n > f.rows[1]))
     if not len(off): return []
     name = next((k for k, v in PERIODS.items() if v == f.period), _lasts(f.period))
-    return [finding(f.time, "rows", f"{int(n[off[0]]):,} rows in the {name} from {when(at[0] + per * (1 + off[0]))}" + f", and {len(off) - 1} more" * (len(off) > 1),
-                    f"{f.rows[0]:,} to {f.rows[1]:,} rows")]
+    first = f"{int(n[off[0]]):,} rows in the {name} from {when(at[0] + per * (1 + off[0]))}"
+    return [finding(f.time, "rows", first + f", and {len(off) - 1} more" * (len(off) > 1), f"{f.rows[0]:,} to {f.rows[1]:,} rows")]
 
 def _lasts(seconds) -> str:
     "A span of time in its usual unit."
@@ -1727,6 +1779,9 @@ def with_types(
 # %% ../nbs/03_testing.ipynb #2899a677
 REMEMBER = 4_000_000  # rows among which duplicates are looked for in a file or a stream: 8 bytes each, twice
 
+# %% ../nbs/03_testing.ipynb #786d76a8
+REMEMBER = 4_000_000  # rows among which duplicates are looked for in a file or a stream: 8 bytes each, twice
+
 def test_file(
     path,                # table to test
     suite,               # a suite, or its file
@@ -1737,20 +1792,28 @@ def test_file(
     now=None,            # the present time, to judge how old the newest row is
 ) -> dict:               # file, rows, bad, bad_share, broken, findings, good, bad_file, verdicts
     "Test a file of any size in memory that does not grow."
-    suite, tally = suite if isinstance(suite, Suite) else Suite.load(suite), Tally()
+    suite = suite if isinstance(suite, Suite) else Suite.load(suite)
     if not isinstance(batch_rows, int) or batch_rows < 1: raise BadInput(f"batch_rows = {batch_rows}: it must be at least 1")
     _check_places(path, good, bad, verdicts)
-    seen, (batches, typed) = Seen(REMEMBER), open_batches(path, batch_rows, [c for c, r in suite.columns.items() if r.type == "text"])
+    tally = _pass_through(suite, path, batch_rows, good, bad, verdicts)
+    return summary(tally, suite, path, good, bad, verdicts, now)
+
+# %% ../nbs/03_testing.ipynb #68aab6fb
+def _pass_through(suite, path, batch_rows, good, bad, verdicts) -> Tally:
+    "Judge batch by batch; all files appear when all is read, or none."
+    seen, tally = Seen(REMEMBER), Tally()
+    batches, typed = open_batches(path, batch_rows, [c for c, r in suite.columns.items() if r.type == "text"])
     with table_writer(good) as write_good, table_writer(bad) as write_bad, table_writer(verdicts) as write_lines:
         for batch in batches:
             judged = suite.check(batch, seen)
             if verdicts: write_lines(row_lines(judged, tally.rows))
-            tally.add(judged, typed)
             if good: write_good(judged.good_rows if typed or str(good).endswith(".csv") else with_types(judged.good_rows, suite))
             if bad: write_bad(set_aside(judged))
+            tally.add(judged, typed)
         if not tally.rows: raise BadInput(f"{shown(path)}: it has no rows to test")
-    return summary(tally, suite, path, good, bad, verdicts, now)
+    return tally
 
+# %% ../nbs/03_testing.ipynb #08eba1b1
 def row_lines(verdicts: Verdicts, first=0) -> pa.Table:
     "One line per row: its number, whether it is bad, its reasons, its novelty."
     texts = pa.concat_arrays([verdicts.reasons().cast(pa.list_(pa.string())), pa.array([[]], pa.list_(pa.string()))])
@@ -1775,7 +1838,8 @@ def summary_text(result: dict, allowed: float) -> str:
     lines = [f"{result['bad']:,} of {result['rows']:,} rows are bad ({result['bad_share']:.2%}), {verdict} the allowed {allowed:.2%}"]
     lines += [f"  {b['rows']:>9,}  {b['column'] or 'row'}: {b['rule']}" for b in result["broken"][:20]]
     lines += [f"table: {f['column']}: {f['value']}, expected {f['expected']}" for f in result["findings"]]
-    lines += [f"{what}: {shown(p)}" for what, p in (("good rows", result["good"]), ("bad rows", result["bad_file"]), ("verdicts", result["verdicts"])) if p]
+    files = {"good rows": result["good"], "bad rows": result["bad_file"], "verdicts": result["verdicts"]}
+    lines += [f"{what}: {shown(p)}" for what, p in files.items() if p]
     return "\n".join(lines)
 
 # %% ../nbs/03_testing.ipynb #853cba45
@@ -1803,6 +1867,7 @@ def save_stream(self: Stream, path):
     hashes = {f"{k}{i}": run for k in ("old", "runs") for i, run in enumerate(getattr(self.seen, k))}
     with core.atomic(path) as tmp, open(tmp, "wb") as f: np.savez(f, state=np.frombuffer(json.dumps(plain).encode(), np.uint8), **hashes)
 
+# %% ../nbs/03_testing.ipynb #db4ffb3a
 def load_stream(path, suite: Suite) -> Stream:
     "Go on from a saved state."
     path, stream = Path(path), Stream(suite)
@@ -1902,7 +1967,8 @@ def _apart(a, b, kind):
     if kind in ("number", "time"):
         x, y = (v[np.isfinite(v)] for v in (a, b))
         return tuple(ks_2samp(x, y, method="asymp")) if len(x) and len(y) else (0.0, 1.0)
-    n = pd.DataFrame({i: pd.Series(v if isinstance(v, np.ndarray) else v.to_pandas()).astype(object).value_counts() for i, v in enumerate((a, b))}).fillna(0)
+    words = [pd.Series(v if isinstance(v, np.ndarray) else v.to_pandas()).astype(object).value_counts() for v in (a, b)]
+    n = pd.DataFrame(dict(enumerate(words))).fillna(0)
     n = pd.concat([n[n.sum(axis=1) >= 10], n[n.sum(axis=1) < 10].sum().to_frame().T])  # rare words are counted together
     n = n[n.sum(axis=1) > 0]
     if len(n) < 2 or (n.sum() == 0).any(): return 0.0, 1.0
@@ -1914,6 +1980,19 @@ def _missing_apart(m, n, rows, others):
     error = math.sqrt(p * (1 - p) * (1 / rows + 1 / others))
     return abs(m / rows - n / others), float(2 * norm.sf(abs(m / rows - n / others) / error)) if error else 1.0
 
+# %% ../nbs/03_testing.ipynb #054e4c00
+def _compared(c, train, serve):
+    "What a column is compared in: (column, what, size, p, hint)."
+    if c not in train.column_names or c not in serve.column_names:
+        yield c, "schema", 1.0, 0.0, "only in " + ("train" if c in train.column_names else "serve")
+        return
+    kinds = [kind_of(t[c].type) for t in (train, serve)]
+    if kinds[0] != kinds[1]: yield c, "type", 1.0, 0.0, f"{kinds[0]} in train, {kinds[1]} in serve"
+    a, b = (parsed(t[c], kinds[0])[0] for t in (train, serve))
+    gone = [missing_count(v) for v in (a, b)]
+    yield c, "missing", *_missing_apart(*gone, len(a), len(b)), f"{gone[0] / len(a):.1%} in train, {gone[1] / len(b):.1%} in serve"
+    if kinds[0] != "other": yield c, "values", *_apart(a, b, kinds[0]), _hint(a, b, kinds[0])
+
 # %% ../nbs/03_testing.ipynb #50dae5d7
 def differences(
     train: pa.Table,
@@ -1922,17 +2001,7 @@ def differences(
     rate=0.01,        # of the columns that are called different, so many may be so by chance
 ) -> pd.DataFrame:    # per column and what was compared: size (0 to 1), p (adjusted), differs, hint
     "In which columns two tables differ that should be alike."
-    lines = []
-    for c in dict.fromkeys((*train.column_names, *serve.column_names)):
-        if c not in train.column_names or c not in serve.column_names:
-            lines.append((c, "schema", 1.0, 0.0, "only in " + ("train" if c in train.column_names else "serve")))
-            continue
-        kinds = [kind_of(t[c].type) for t in (train, serve)]
-        if kinds[0] != kinds[1]: lines.append((c, "type", 1.0, 0.0, f"{kinds[0]} in train, {kinds[1]} in serve"))
-        a, b = (parsed(t[c], kinds[0])[0] for t in (train, serve))
-        gone = [missing_count(v) for v in (a, b)]
-        lines.append((c, "missing", *_missing_apart(*gone, len(a), len(b)), f"{gone[0] / len(a):.1%} in train, {gone[1] / len(b):.1%} in serve"))
-        if kinds[0] != "other": lines.append((c, "values", *_apart(a, b, kinds[0]), _hint(a, b, kinds[0])))
+    lines = [line for c in dict.fromkeys((*train.column_names, *serve.column_names)) for line in _compared(c, train, serve)]
     found = pd.DataFrame(lines, columns=["column", "what", "size", "p", "hint"])
     found["p"] = false_discovery_control(found.p.clip(0, 1)) if len(found) else found.p
     found.insert(4, "differs", (found.p < rate) & (found["size"] >= least))
@@ -2027,6 +2096,7 @@ def scaled(table, name, level, rng):
     "Another unit, or a lost decimal point: each value times `level`."
     return replaced(table, name, pc.multiply(_one_array(table[name]).cast(pa.float64()), float(level)))
 
+# %% ../nbs/03_testing.ipynb #d5b31ea2
 def sign_flip(table, name, level, rng):
     "A minus too many."
     return replaced(table, name, pc.multiply(_one_array(table[name]).cast(pa.float64()), -1.0))
@@ -2127,6 +2197,7 @@ def truncated(table, name, level, rng):
     kept = table.slice(0, int(len(table) * (1 - level)))
     return kept, np.ones(len(kept), bool)
 
+# %% ../nbs/03_testing.ipynb #2502007c
 def biased(table, name, level, rng):
     "Of the rows with the most frequent word only a share arrives."
     most = pc.mode(pc.dictionary_encode(_one_array(table[name]).cast(pa.string())).indices)[0]["mode"].as_py()
@@ -2136,6 +2207,8 @@ def biased(table, name, level, rng):
 
 # %% ../nbs/03_testing.ipynb #363acb04
 NUMBERS, TEXTS, ANY = ("number",), ("text",), ("number", "text", "boolean", "time")
+
+# %% ../nbs/03_testing.ipynb #b432f3f6
 CORRUPTIONS = {
     "unit change": Corruption(NUMBERS, (1.609, 25.4, 1000), scaled),  # miles to km, inches to mm, kg to g
     "decimal shift": Corruption(NUMBERS, (0.1, 0.01, 100), scaled),
@@ -2155,8 +2228,7 @@ CORRUPTIONS = {
     "stuck sensor": Corruption(NUMBERS, (0.02, 0.1, 0.5), stuck, "table"),
     "out-of-order time": Corruption(("time",), (0.001, 0.02, 0.5), out_of_order, "table"),
     "truncated file": Corruption(("time",), (0.05, 0.2, 0.9), truncated, "table"),
-    "sampling bias": Corruption(TEXTS, (0.5, 0.2, 0), biased, "table", held_out=True),
-}
+    "sampling bias": Corruption(TEXTS, (0.5, 0.2, 0), biased, "table", held_out=True)}
 
 # %% ../nbs/03_testing.ipynb #f59bc4f7
 def trials(suite, table, names, scope):
@@ -2169,6 +2241,7 @@ def trials(suite, table, names, scope):
                 dirty, changed = c.apply(table, column, severity, np.random.default_rng(level))
                 if changed.any(): yield what, column, level, dirty, changed
 
+# %% ../nbs/03_testing.ipynb #175e9ef4
 def recall(
     suite: Suite,
     table: pa.Table,  # good rows
@@ -2214,10 +2287,11 @@ def witness(
     if not (changed & left).any() or not (changed & shown).any(): return 0.0
     x, y = np.concatenate([a[shown], b[shown & changed]]), np.repeat([0, 1], [shown.sum(), (shown & changed).sum()])
     with threadpool_limits(1):  # so small that more threads would wait for each other
-        model = HistGradientBoostingClassifier(max_iter=rounds, max_leaf_nodes=8, learning_rate=0.2, random_state=0).fit(x, y)
+        model = HistGradientBoostingClassifier(max_iter=rounds, random_state=0).fit(x, y)
         alarm = np.quantile(model.predict_proba(a[left])[:, 1], 1 - ALARMS)
         return float((model.predict_proba(b[left & changed])[:, 1] > alarm).mean())
 
+# %% ../nbs/03_testing.ipynb #450562a5
 def revealed(suite, table, found, rounds=40) -> pd.Series:  # bool per line of `found`
     "Can a row reveal the damage? Where the suite misses it, the witness is asked."
     sure = {(r.corruption, r.column, r.level): r.recall >= REVEALED for r in found.itertuples()}
@@ -2239,6 +2313,7 @@ class Oddity:
     examples: str
     rule: dict = field(repr=False)  # keys of `ColumnRules` that would call these rows bad
 
+# %% ../nbs/03_testing.ipynb #b9af9203
 def _rare_shapes(name, x, minority):
     "Texts of a shape that few rows have, where nearly all rows have one of a few other shapes; `x` is coded, without nulls."
     forms = shapes_of(x.dictionary.cast(pa.string())).dictionary_encode()
@@ -2259,6 +2334,7 @@ def _odd_numbers(name, x, minority):
     examples = ", ".join(f"{v:g}" for v in np.unique(x[x <= 0])[:5])
     yield Oddity(name, "zero or negative" if (x == 0).any() else "negative", low, share, examples, dict(min=float(x[x > 0].min())))
 
+# %% ../nbs/03_testing.ipynb #2431d787
 def oddities(
     table: pa.Table,
     minority=FEWER,
@@ -2275,7 +2351,8 @@ def oddities(
         elif kind == "text":
             coded = x if pa.types.is_dictionary(x.type) else x.dictionary_encode()
             known = coded.drop_null()
-            if len(known.dictionary) > MAX_WORDS and pc.mean(pc.utf8_length(known.dictionary)).as_py() <= 12: found += _rare_shapes(name, known, minority)
+            codes = len(known.dictionary) > MAX_WORDS and pc.mean(pc.utf8_length(known.dictionary)).as_py() <= 12  # short texts, not prose
+            if codes: found += _rare_shapes(name, known, minority)
     return sorted(found + _twins(table, time), key=lambda o: -o.rows)
 
 # %% ../nbs/03_testing.ipynb #e11c2549
@@ -2297,6 +2374,7 @@ def _stretches(days):
     groups = np.split(days, np.flatnonzero(np.diff(days) > 3) + 1) if len(days) else []
     return [tuple(str(pd.Timestamp(d * 86_400, unit="s"))[:10] for d in (g[0], g[-1])) for g in groups]
 
+# %% ../nbs/03_testing.ipynb #ca05d42d
 def stricter(suite: Suite, odd: list[Oddity]) -> Suite:
     "The suite with the rules of these oddities: a person's decision that a minority is wrong."
     suite = suite.model_copy(deep=True)
@@ -2323,6 +2401,7 @@ def _pandera_column(pandera, r: ColumnRules):
     if r.required and r.type == "text": checks.append(pandera.Check(lambda x: x != "", name="required"))
     return pandera.Column(None, checks, nullable=not r.required, required=r.required)
 
+# %% ../nbs/03_testing.ipynb #47ae93ae
 def _in_shape(x, shapes):
     "Which texts have one of the shapes; the distinct ones are looked at."
     codes, words = pd.factorize(x)
@@ -2349,12 +2428,14 @@ def _case_holds(f, c: Condition, kinds):
     else: broken = ~c.words[1][case, x.map({w: i for i, w in enumerate(c.words[0])}).astype(float).fillna(-1).to_numpy(int)]
     return ~(((broken | free[case]) & (case >= 0) & ~gone) | (gone & owes[case]))
 
+# %% ../nbs/03_testing.ipynb #7110a182
 def to_pandera(self: Suite):
     "The rules as a `pandera.DataFrameSchema`."
     try: import pandera.pandas as pandera  # an extra: only who wants the export needs it
     except ModuleNotFoundError: raise BadInput("pandera is not installed; `pip install 'pandera[pandas]'`") from None
     kinds = {c: r.type for c, r in self.columns.items()}
-    checks = [pandera.Check(lambda f, r=r: _relation_holds(f, r), name=f"{r.columns[0]} {r.rule} {r.columns[1]}", ignore_na=False) for r in self.relations]
+    checks = [pandera.Check(lambda f, r=r: _relation_holds(f, r), name=f"{r.columns[0]} {r.rule} {r.columns[1]}", ignore_na=False)
+              for r in self.relations]
     checks += [pandera.Check(lambda f, c=c: _case_holds(f, c, kinds), name=f"{c.column} given {' and '.join(c.given)}", ignore_na=False)
                for c in self.conditions]
     columns = {n: _pandera_column(pandera, r) for n, r in self.columns.items()}

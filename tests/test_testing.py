@@ -663,7 +663,6 @@ def test_a_request_is_judged_as_in_a_table(stock, stock_suite, seed, data):
     one, many = stock_suite.check(row), stock_suite.check(table)
     assert one.bad.tolist() == many.bad.tolist() and one.reasons().to_pylist() == many.reasons().to_pylist()
     assert one.missing == many.missing
-    assert one.bad[0] or not any(testing.doubts(stock_suite, row)) or True
 
 
 # pandera
@@ -791,7 +790,8 @@ def test_a_stream_that_was_killed_goes_on(stock, stock_suite, tmp_path):
 
 @pytest.mark.parametrize("kind", ["parquet", "csv"])
 def test_replay(stock, stock_suite, tmp_path, kind):
-    dirty = stock.slice(0, 500).set_column(8, "price", pa.array(np.where(np.arange(500) < 20, stock["price"].to_numpy()[:500] * 1000.37, stock["price"].to_numpy()[:500])))
+    price = stock["price"].to_numpy()[:500]
+    dirty = stock.slice(0, 500).set_column(8, "price", pa.array(np.where(np.arange(500) < 20, price * 1000.37, price)))
     dirty = pa.concat_tables([dirty, dirty.slice(100, 3)])
     pq.write_table(dirty, tmp_path / "in.parquet")
     path, good = tmp_path / f"bad.{kind}", tmp_path / "good.parquet"
@@ -799,8 +799,9 @@ def test_replay(stock, stock_suite, tmp_path, kind):
     assert len(testing.replay(path, stock_suite)) == 0 and len(formats.open_source(path)) == 23  # nothing was mended
 
     def fix(rows):
-        mended = pa.compute.round(pa.compute.divide(rows["price"].cast(pa.float64()), 1000.37), 2)
-        return rows.set_column(rows.column_names.index("price"), "price", pa.compute.if_else(pa.compute.greater(rows["price"].cast(pa.float64()), 150), mended, rows["price"].cast(pa.float64())))
+        price = rows["price"].cast(pa.float64())
+        mended = pa.compute.round(pa.compute.divide(price, 1000.37), 2)
+        return rows.set_column(rows.column_names.index("price"), "price", pa.compute.if_else(pa.compute.greater(price, 150), mended, price))
     freed = testing.replay(path, stock_suite, fix, good)
     left = formats.open_source(path)
     assert len(freed) + len(left) == 23 and len(left) >= 3 and pq.read_table(good).num_rows == len(freed) >= 17
@@ -827,7 +828,8 @@ def test_a_replay_that_fails_changes_nothing(stock, stock_suite, tmp_path):
 
 
 def test_one_line_per_row(stock, stock_suite, tmp_path):
-    pq.write_table(stock.slice(0, 1000).set_column(8, "price", pa.array(np.where(np.arange(1000) == 5, -1.0, 1.5))), tmp_path / "in.parquet")
+    price = pa.array(np.where(np.arange(1000) == 5, -1.0, 1.5))
+    pq.write_table(stock.slice(0, 1000).set_column(8, "price", price), tmp_path / "in.parquet")
     for name in ("lines.parquet", "lines.csv"):
         result = testing.test_file(tmp_path / "in.parquet", stock_suite, verdicts=tmp_path / name, batch_rows=300)
         lines = formats.open_source(tmp_path / name)
@@ -839,12 +841,14 @@ def test_one_line_per_row(stock, stock_suite, tmp_path):
 
 
 def test_differences_are_named_and_chance_is_not(stock):
-    alarms = [testing.differences(shop(3000, seed=i).drop_columns("when"), shop(3000, seed=100 + i).drop_columns("when")).differs.any() for i in range(12)]
+    halves = [[shop(3000, seed=seed).drop_columns("when") for seed in (i, 100 + i)] for i in range(12)]
+    alarms = [testing.differences(*pair).differs.any() for pair in halves]
     assert not any(alarms)
     served = stock.set_column(8, "price", pa.compute.multiply(stock["price"], 100.0))
     served = served.set_column(1, "city", pa.compute.utf8_upper(stock["city"])).drop_columns("plate").append_column("new", stock["hour"])
     served = served.set_column(3, "wheels", stock["wheels"].cast(pa.string()))
-    served = served.set_column(served.column_names.index("when"), "when", pa.compute.add(stock["when"], pa.scalar(5 * 3_600_000_000, pa.duration("us"))))
+    later = pa.compute.add(stock["when"], pa.scalar(5 * 3_600_000_000, pa.duration("us")))
+    served = served.set_column(served.column_names.index("when"), "when", later)
     found = testing.differences(stock, served, least=0.01)
     hints = {(r.column, r.what): r.hint for r in found[found.differs].itertuples()}
     assert hints["price", "values"] == "serve = 100 × train + 0" and hints["city", "values"] == "upper or lower case"
@@ -916,12 +920,13 @@ def test_minorities_of_a_table():
     r = np.random.default_rng(0)
     n = 5000
     code = np.where(r.random(n) < 0.01, "POST", [f"{i:05d}" for i in r.integers(0, 99999, n)])
-    t = pa.table({"code": code, "price": np.where(r.random(n) < 0.02, 0.0, 3.5 + r.random(n)), "who": pa.array(r.normal(size=n), mask=r.random(n) < 0.2),
+    t = pa.table({"code": code, "price": np.where(r.random(n) < 0.02, 0.0, 3.5 + r.random(n)),
+                  "who": pa.array(r.normal(size=n), mask=r.random(n) < 0.2),
                   "day": pa.array(np.datetime64("2020-01-01", "us") + np.arange(n).astype("timedelta64[m]") * 10)})
     t = pa.concat_tables([t, t.filter(pa.compute.equal(pa.compute.day(t["day"]), 7))])
     odd = {o.column: o for o in testing.oddities(t, time="day")}
     assert set(odd) == {"code", "price", "who", ""} and odd["code"].rule == dict(shapes=["9"]) and "POST" in odd["code"].examples
-    assert odd[""].examples == "2020-01-07, 2020-02-07" or "2020-01-07" in odd[""].examples
+    assert "2020-01-07" in odd[""].examples
     strict = testing.stricter(learn(t), odd.values())
     verdicts = strict.check(t, Seen())
     assert verdicts.bad.sum() == len({*np.flatnonzero(np.array(t["code"]) == "POST"), *np.flatnonzero(t["price"].to_numpy() == 0),
