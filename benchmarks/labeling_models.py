@@ -12,6 +12,7 @@ ROOT = Path(__file__).parent.parent
 
 def votes():
     "The votes that the chapter left, and the truth."
+    import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
@@ -19,7 +20,7 @@ def votes():
     s = core.load_settings(ROOT / "settings.ini")
     data = formats.dataset(s)
     labels = pq.read_table(core.folder(s, "labeling") / "labels.parquet")
-    labels = labels.filter(pc.is_in(labels[data.key], value_set=__import__("pyarrow").array(data.train)))
+    labels = labels.filter(pc.is_in(labels[data.key], value_set=pa.array(data.train)))
     table = data.read(["_row", data.target], data.train)
     assert table["_row"].equals(labels["_row"])
     y = data.labels(table)

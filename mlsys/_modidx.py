@@ -315,6 +315,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'mlsys.labeling._failed': ('labeling.html#_failed', 'mlsys/labeling.py'),
                                 'mlsys.labeling._failed_row': ('labeling.html#_failed_row', 'mlsys/labeling.py'),
                                 'mlsys.labeling._flat': ('labeling.html#_flat', 'mlsys/labeling.py'),
+                                'mlsys.labeling._in_threads': ('labeling.html#_in_threads', 'mlsys/labeling.py'),
                                 'mlsys.labeling._indicators': ('labeling.html#_indicators', 'mlsys/labeling.py'),
                                 'mlsys.labeling._ini_rules': ('labeling.html#_ini_rules', 'mlsys/labeling.py'),
                                 'mlsys.labeling._json_rules': ('labeling.html#_json_rules', 'mlsys/labeling.py'),

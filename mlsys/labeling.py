@@ -14,6 +14,7 @@ __all__ = ['ABSTAIN', 'Listed', 'TEXT_TESTS', 'NUMBER_TESTS', 'TRUST', 'NEXT', '
 
 # %% ../nbs/05_labeling.ipynb #8fcdebe3
 import functools, importlib.util, inspect, math, re, traceback
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -40,11 +41,18 @@ from .core import BadInput, nearest, shown
 ABSTAIN = -1  # Snorkel's convention: the vote of a function that has nothing to say
 
 def whole_words(
-    phrases,  # words or phrases, as they are written
-) -> str:     # a regular expression in RE2 syntax
-    "A pattern that finds any of the phrases where no letter, digit or underscore touches it."
+    phrases,        # words or phrases, as they are written
+    text,           # Arrow array of strings
+) -> pa.Array:      # bool
+    "Which texts have any of the phrases where no letter, digit or underscore touches it, in any case."
     known = "|".join(r"\s+".join(re.escape(word) for word in p.split()) for p in phrases)
-    return rf"(?:^|[^\pL\pN_])(?:{known})(?:$|[^\pL\pN_])"
+    def find(pattern, text): return pc.match_substring_regex(text, pattern, ignore_case=True)
+    every = rf"(?:^|[^\pL\pN_])(?:{known})(?:$|[^\pL\pN_])"
+    if not all(re.fullmatch(r"\w|\w.*\w", p.strip(), re.ASCII | re.DOTALL) for p in phrases): return find(every, text)
+    plain = pc.string_is_ascii(text)  # there RE2's word boundary, six times as fast, is exact
+    found = find(rf"\b(?:{known})\b", text)
+    if pc.all(plain, skip_nulls=True).as_py() is not False: return found
+    return pc.replace_with_mask(found, pc.invert(plain).fill_null(False), find(every, text.filter(pc.invert(plain).fill_null(False))))
 
 # %% ../nbs/05_labeling.ipynb #efb89361
 class Words:
@@ -56,15 +64,23 @@ class Words:
     def __ne__(self, word): return ~(self == word)
     def isin(self, words): return self.where(lambda text: pc.is_in(text, pa.array(list(words), text.type)))
     def matches(self, pattern): return self.where(lambda text: pc.match_substring_regex(text, pattern, ignore_case=True))
-    def has(self, *phrases): return self.matches(whole_words(phrases))
+    def has(self, *phrases): return self.where(functools.partial(whole_words, phrases))
     def where(self, test):
         coded = pa.types.is_dictionary(self.column.type)
-        mask = test(self.column.dictionary).take(self.column.indices) if coded else test(self.column)
+        mask = _in_threads(test, self.column.dictionary).take(self.column.indices) if coded else _in_threads(test, self.column)
         return mask.fill_null(False).to_numpy(zero_copy_only=False)
     @property
     def missing(self): return self.column.is_null().to_numpy(zero_copy_only=False)
     @property
     def length(self): return pc.utf8_length(self.column.cast(pa.string())).fill_null(0).to_numpy()
+
+# %% ../nbs/05_labeling.ipynb #c91e11a1
+def _in_threads(test, text, least: int = 2000):
+    "Run a test of texts on all of Arrow's threads, if there are many texts."
+    step = max(least, -(-len(text) // pa.cpu_count()))
+    if len(text) <= step: return test(text)
+    with ThreadPoolExecutor(pa.cpu_count()) as pool:
+        return pa.concat_arrays(list(pool.map(test, [text.slice(i, step) for i in range(0, len(text), step)])))
 
 # %% ../nbs/05_labeling.ipynb #35380275
 class Columns:
