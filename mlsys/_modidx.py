@@ -342,6 +342,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'mlsys.labeling.conflict': ('labeling.html#conflict', 'mlsys/labeling.py'),
                                 'mlsys.labeling.corrected': ('labeling.html#corrected', 'mlsys/labeling.py'),
                                 'mlsys.labeling.disagreement': ('labeling.html#disagreement', 'mlsys/labeling.py'),
+                                'mlsys.labeling.distinct_votes': ('labeling.html#distinct_votes', 'mlsys/labeling.py'),
                                 'mlsys.labeling.encoder': ('labeling.html#encoder', 'mlsys/labeling.py'),
                                 'mlsys.labeling.first_failing': ('labeling.html#first_failing', 'mlsys/labeling.py'),
                                 'mlsys.labeling.fit': ('labeling.html#fit', 'mlsys/labeling.py'),

@@ -6,11 +6,11 @@
 __all__ = ['ABSTAIN', 'Listed', 'TEXT_TESTS', 'NUMBER_TESTS', 'TRUST', 'NEXT', 'NEEDS', 'whole_words', 'Words', 'Columns',
            'LabelFunction', 'lf', 'checked_votes', 'first_failing', 'is_row_wise', 'is_column_wise', 'check_functions',
            'apply', 'Rule', 'holds', 'as_function', 'read_rules', 'load_functions', 'recent_share', 'conditions',
-           'learn_rules', 'summary', 'majority', 'VoteModel', 'triplets', 'label_model', 'weak_labels', 'auc',
-           'accuracy', 'encoder', 'learn_encoding', 'one_thread', 'fit', 'learning_curve', 'labels_worth', 'worth_text',
-           'uncertainty', 'disagreement', 'conflict', 'k_center', 'next_rows', 'active_curve', 'committee_of',
-           'out_of_fold', 'suspects', 'corrected', 'slices', 'slice_scores', 'open_stream', 'class_proba',
-           'labels_table', 'label_file', 'told', 'label_text']
+           'learn_rules', 'summary', 'majority', 'distinct_votes', 'VoteModel', 'triplets', 'label_model',
+           'weak_labels', 'auc', 'accuracy', 'encoder', 'learn_encoding', 'one_thread', 'fit', 'learning_curve',
+           'labels_worth', 'worth_text', 'uncertainty', 'disagreement', 'conflict', 'k_center', 'next_rows',
+           'active_curve', 'committee_of', 'out_of_fold', 'suspects', 'corrected', 'slices', 'slice_scores',
+           'open_stream', 'class_proba', 'labels_table', 'label_file', 'told', 'label_text']
 
 # %% ../nbs/05_labeling.ipynb #8fcdebe3
 import functools, importlib.util, inspect, math, re, traceback
@@ -434,6 +434,16 @@ def majority(
     top = counts == counts.max(1, keepdims=True)
     return top / top.sum(1, keepdims=True)
 
+# %% ../nbs/05_labeling.ipynb #21a08d67
+def distinct_votes(
+    L,        # votes, int of shape (rows, functions)
+) -> tuple:   # the distinct rows of L, and which of them each row is
+    "The few patterns that many rows of votes consist of."
+    places = (int(L.max(initial=0)) + 2) ** np.arange(L.shape[1], dtype=object)
+    if places[-1] * places[1 % len(places)] >= 2**62: return L, np.arange(len(L))  # too many functions for one number
+    _, first, at = np.unique((L.astype(np.int64) + 1) @ places.astype(np.int64), return_index=True, return_inverse=True)
+    return L[first], at
+
 # %% ../nbs/05_labeling.ipynb #b8e5028d
 @dataclass(frozen=True)
 class VoteModel:
@@ -443,10 +453,10 @@ class VoteModel:
 
     def proba(self, L) -> np.ndarray:  # shape (rows, classes)
         "Bayes' rule over the votes, abstaining included."
-        patterns, at = np.unique(L, axis=0, return_inverse=True)
+        patterns, at = distinct_votes(L)
         score = np.log(self.balance) + sum(np.log(self.chance[j][:, patterns[:, j] + 1]).T for j in range(L.shape[1]))
         score = np.exp(score - score.max(1, keepdims=True))
-        return (score / score.sum(1, keepdims=True))[at.ravel()]
+        return (score / score.sum(1, keepdims=True))[at]
 
 # %% ../nbs/05_labeling.ipynb #3a08113c
 TRUST = (1.2, 30)  # a vote moves the odds of its class at least and at most by these factors, whatever the covariances say
@@ -457,11 +467,12 @@ def triplets(
 ) -> VoteModel:
     "How far each function can be trusted, in closed form from the covariances of votes (after Fu et al., 2020)."
     if L.shape[1] < 3: raise BadInput(f"{L.shape[1]} labelling functions: it takes three to tell how far each can be trusted; use majority")
-    votes = np.concatenate([L == 0, L == 1], axis=1).astype(np.float32)  # (rows, 2 * functions)
+    patterns, at = distinct_votes(L)
+    votes, weight = np.concatenate([patterns == 0, patterns == 1], axis=1).astype(float), np.bincount(at) / max(len(L), 1)
     owner, sign = np.tile(np.arange(L.shape[1]), 2), np.repeat([-1, 1], L.shape[1])
-    mean, p = votes.mean(0, dtype=float), balance
+    mean, p = weight @ votes, balance
     others = owner[:, None] != owner
-    C = (votes.T @ votes / len(votes) - np.outer(mean, mean)) * others
+    C = (votes.T * weight @ votes - np.outer(mean, mean)) * others
     squares = np.diag(C @ C @ C) / np.maximum(np.einsum("ij,jk,ki->i", others, C**2, others), 1e-300)
     least, most = (mean * (odds - 1) / np.where(sign > 0, 1 - p + odds * p, p + odds * (1 - p)) for odds in TRUST)
     delta = sign * np.clip(np.sqrt(np.maximum(squares, 0) / (p * (1 - p))), least, most)
