@@ -434,6 +434,9 @@ def majority(
     top = counts == counts.max(1, keepdims=True)
     return top / top.sum(1, keepdims=True)
 
+# %% ../nbs/05_labeling.ipynb #fcbc333b
+TRUST = (1.2, 30)  # a vote moves the odds of its class at least and at most by these factors, whatever the covariances say
+
 # %% ../nbs/05_labeling.ipynb #21a08d67
 def distinct_votes(
     L,        # votes, int of shape (rows, functions)
@@ -459,8 +462,6 @@ class VoteModel:
         return (score / score.sum(1, keepdims=True))[at]
 
 # %% ../nbs/05_labeling.ipynb #3a08113c
-TRUST = (1.2, 30)  # a vote moves the odds of its class at least and at most by these factors, whatever the covariances say
-
 def triplets(
     L: np.ndarray,    # votes on two classes, int of shape (rows, functions)
     balance: float,   # share of class 1, in (0, 1)
