@@ -24,8 +24,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.csv
 import pyarrow.dataset as pads
-import pyarrow.parquet as pq
 import pydantic
 from scipy import sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
