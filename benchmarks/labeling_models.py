@@ -53,4 +53,4 @@ if __name__ == "__main__":
         closed, fitted = labeling.auc(y, ours()().proba(L)[:, 1]), labeling.auc(y, peer()().predict_proba(L.astype(int))[:, 1])
         assert closed > fitted - 0.01, f"AUC {closed:.3f} and {fitted:.3f}"
         words = f"trust in {L.shape[1]} functions from {len(L):,} rows, AUC {closed:.3f} and {fitted:.3f} (peer: Snorkel's LabelModel, 500 epochs)"
-    compare(__file__, dict(ours=ours, peer=peer), "labeling_models", words, ">= 100", "ms", 1000, repeats=5)
+    compare(__file__, dict(ours=ours, peer=peer), "labeling_models", words, ">= 170", "ms", 1000, repeats=5)

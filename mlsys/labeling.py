@@ -214,7 +214,7 @@ def apply(
     "All votes on all rows."
     check_functions(functions)
     table = pa.Table.from_batches([table]) if isinstance(table, pa.RecordBatch) else table
-    x, L = Columns(table), np.full((len(table), len(functions)), ABSTAIN, np.int8)
+    x, L = Columns(table), np.full((len(table), len(functions)), ABSTAIN, np.int8, order="F")
     rows = [j for j, f in enumerate(functions) if is_row_wise(f)]
     for j, f in enumerate(functions):
         if len(x) and j not in rows: L[:, j] = _column_votes(f, x, classes, start)
@@ -442,10 +442,12 @@ def distinct_votes(
     L,        # votes, int of shape (rows, functions)
 ) -> tuple:   # the distinct rows of L, and which of them each row is
     "The few patterns that many rows of votes consist of."
-    places = (int(L.max(initial=0)) + 2) ** np.arange(L.shape[1], dtype=object)
-    if places[-1] * places[1 % len(places)] >= 2**62: return L, np.arange(len(L))  # too many functions for one number
-    _, first, at = np.unique((L.astype(np.int64) + 1) @ places.astype(np.int64), return_index=True, return_inverse=True)
-    return L[first], at
+    base, m = int(L.max(initial=0)) + 2, L.shape[1]
+    if base**m >= 2**62: return L, np.arange(len(L))  # too many functions for one number
+    code = np.zeros(len(L), np.int64)
+    for votes in L.T: code = code * base + (votes + 1)
+    at, codes = pd.factorize(code)
+    return (codes[:, None] // base ** np.arange(m)[::-1] % base - 1).astype(np.int8), at
 
 # %% ../nbs/05_labeling.ipynb #b8e5028d
 @dataclass(frozen=True)

@@ -581,3 +581,13 @@ def test_the_chapter_is_a_stage():
     from mlsys import pipeline
     stage = next(s for s in pipeline.STAGES if s.name == "labeling")
     assert stage.reads == ("table",) and "labeling" in core.RESERVED
+
+
+@quick
+@given(VOTES)
+def test_patterns_of_votes_are_the_rows(L):
+    patterns, at = labeling.distinct_votes(L)
+    assert np.array_equal(patterns[at], L) and len(np.unique(patterns, axis=0)) == len(patterns)
+    wide = np.tile(L, (1, 50))[:, :50]
+    patterns, at = labeling.distinct_votes(wide)
+    assert np.array_equal(patterns[at], wide)
