@@ -1,4 +1,4 @@
-"""Labelling functions over columns against the same functions row by row under Snorkel's PandasLFApplier.
+"""Labelling functions over columns against the same, row by row, under Snorkel's PandasLFApplier.
 
 Two tables: the flights of January to March (numbers and words, eight functions), and the food reviews (long text, six
 functions with keywords and regular expressions). Each side gets the table in its own form, Snorkel only
@@ -35,7 +35,8 @@ def over_columns():
         return [*(F(n, lambda x, p=p: x.review.has(*p), c) for n, (c, p) in PHRASES.items()),
                 *(F(n, lambda x, p=p: x.review.matches(p), c) for n, (c, p) in PATTERNS.items())]
     return [F("morning", lambda x: x.hour <= 8, 0), F("evening", lambda x: x.hour >= 19, 1), F("rain", lambda x: x.precip > 0.02, 1),
-            F("fog", lambda x: x.visib < 2, 1), F("storm", lambda x: x.wind_gust > 35, 1), F("carrier", lambda x: x.carrier.isin(["EV", "F9", "FL"]), 1),
+            F("fog", lambda x: x.visib < 2, 1), F("storm", lambda x: x.wind_gust > 35, 1),
+            F("carrier", lambda x: x.carrier.isin(["EV", "F9", "FL"]), 1),
             F("clear", lambda x: (x.visib >= 10) & (x.precip == 0) & (x.pressure > 1020), 0),
             F("hour", lambda x: np.where(x.hour <= 8, 0, np.where(x.hour >= 19, 1, ABSTAIN)))]
 
@@ -48,7 +49,8 @@ def by_rows():
         return [F(n, lambda row, c=c, p=p: c if p.search(row.review) else ABSTAIN) for n, (c, p) in (whole | parts).items()]
     return [F("morning", lambda row: 0 if row.hour <= 8 else ABSTAIN), F("evening", lambda row: 1 if row.hour >= 19 else ABSTAIN),
             F("rain", lambda row: 1 if row.precip > 0.02 else ABSTAIN), F("fog", lambda row: 1 if row.visib < 2 else ABSTAIN),
-            F("storm", lambda row: 1 if row.wind_gust > 35 else ABSTAIN), F("carrier", lambda row: 1 if row.carrier in ("EV", "F9", "FL") else ABSTAIN),
+            F("storm", lambda row: 1 if row.wind_gust > 35 else ABSTAIN),
+            F("carrier", lambda row: 1 if row.carrier in ("EV", "F9", "FL") else ABSTAIN),
             F("clear", lambda row: 0 if row.visib >= 10 and row.precip == 0 and row.pressure > 1020 else ABSTAIN),
             F("hour", lambda row: 0 if row.hour <= 8 else 1 if row.hour >= 19 else ABSTAIN)]
 
