@@ -140,16 +140,6 @@ def test(
     say(result, testing.summary_text(result, allowed), as_json)
     raise typer.Exit(int(result["bad_share"] > allowed))
 
-def _replay(data, suite, good, as_json):
-    "Judge quarantined rows again; exit code 1 if some stay."
-    from mlsys import formats, testing
-    if not good: raise BadInput("--replay needs --good FILE for the rows that come out")
-    rows = formats.open_source(data).num_rows
-    out = len(testing.replay(data, suite, good=good))
-    stay = rows - out
-    say(dict(out=out, stay=stay, good=good, file=data), f"{out:,} rows come out into {core.shown(good)}, {stay:,} stay in {core.shown(data)}", as_json)
-    raise typer.Exit(int(stay > 0))
-
 # %% ../nbs/92_cli.ipynb #b3fc3a74
 @app.command()
 def label(
@@ -168,6 +158,17 @@ def label(
     result = labeling.label_file(data, *labeling.load_functions(functions), out, queue or None, people, model, balance or None)
     say(result, labeling.label_text(result), as_json)
     raise typer.Exit(int(result["covered"] < coverage))
+
+# %% ../nbs/92_cli.ipynb #7c1e90ab
+def _replay(data, suite, good, as_json):
+    "Judge quarantined rows again; exit code 1 if some stay."
+    from mlsys import formats, testing
+    if not good: raise BadInput("--replay needs --good FILE for the rows that come out")
+    rows = formats.open_source(data).num_rows
+    out = len(testing.replay(data, suite, good=good))
+    stay = rows - out
+    say(dict(out=out, stay=stay, good=good, file=data), f"{out:,} rows come out into {core.shown(good)}, {stay:,} stay in {core.shown(data)}", as_json)
+    raise typer.Exit(int(stay > 0))
 
 # %% ../nbs/92_cli.ipynb #903e4033
 @app.command()
@@ -239,6 +240,7 @@ def version_restore(
     snap = versioning.restore(rev, to or None, names or None, store or None, force)
     say(dict(rev=snap.rev, names=names or list(snap.outs)), f"version {snap.rev} is back: {', '.join(names or snap.outs)}", as_json)
 
+# %% ../nbs/92_cli.ipynb #7f30b8d4
 @version_app.command("verify")
 def version_verify(store: StoreAt = "", as_json: AsJson = False):
     "Read every file of the store; exit code 1 if one is damaged."

@@ -7,13 +7,13 @@ __all__ = ['ABSTAIN', 'Listed', 'TEXT_TESTS', 'NUMBER_TESTS', 'TRUST', 'NEXT', '
            'DESK_CSS', 'DESK_JS', 'HINT', 'CONSENSUS', 'whole_words', 'Words', 'Columns', 'LabelFunction', 'lf',
            'checked_votes', 'first_failing', 'is_row_wise', 'is_column_wise', 'check_functions', 'apply', 'Rule',
            'holds', 'as_function', 'read_rules', 'load_functions', 'recent_share', 'conditions', 'learn_rules',
-           'summary', 'majority', 'VoteModel', 'triplets', 'label_model', 'weak_labels', 'auc', 'accuracy', 'encoder',
-           'learn_encoding', 'one_thread', 'fit', 'learning_curve', 'labels_worth', 'worth_text', 'uncertainty',
-           'disagreement', 'conflict', 'k_center', 'next_rows', 'active_curve', 'committee_of', 'out_of_fold',
-           'suspects', 'corrected', 'slices', 'slice_scores', 'open_stream', 'class_proba', 'labels_table',
-           'label_file', 'told', 'label_text', 'parse_event', 'append_event', 'AnswerLog', 'replay', 'desk_share',
-           'Desk', 'desk_refresh', 'desk_write', 'desk_answer', 'desk_skip', 'desk_undo', 'desk_text', 'marked',
-           'desk_keys', 'desk_card', 'desk_view', 'desk_act', 'DeskWidget', 'desk_still', 'desk_bundle',
+           'summary', 'majority', 'distinct_votes', 'VoteModel', 'triplets', 'label_model', 'weak_labels', 'auc',
+           'accuracy', 'encoder', 'learn_encoding', 'one_thread', 'fit', 'learning_curve', 'labels_worth', 'worth_text',
+           'uncertainty', 'disagreement', 'conflict', 'k_center', 'next_rows', 'active_curve', 'committee_of',
+           'out_of_fold', 'suspects', 'corrected', 'slices', 'slice_scores', 'open_stream', 'class_proba',
+           'labels_table', 'label_file', 'told', 'label_text', 'parse_event', 'append_event', 'AnswerLog', 'replay',
+           'desk_share', 'Desk', 'desk_refresh', 'desk_write', 'desk_answer', 'desk_skip', 'desk_undo', 'desk_text',
+           'marked', 'desk_keys', 'desk_card', 'desk_view', 'desk_act', 'DeskWidget', 'desk_still', 'desk_bundle',
            'labels_folder', 'answers_file', 'kappa_of', 'kappa', 'fleiss_kappa', 'read_answers', 'answer_matrix',
            'agreement', 'Consensus', 'dawid_skene', 'consolidate']
 
@@ -32,8 +32,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.csv
 import pyarrow.dataset as pads
-import pyarrow.parquet as pq
 import pydantic
 import traitlets
 from scipy import sparse
@@ -223,7 +223,7 @@ def apply(
     "All votes on all rows."
     check_functions(functions)
     table = pa.Table.from_batches([table]) if isinstance(table, pa.RecordBatch) else table
-    x, L = Columns(table), np.full((len(table), len(functions)), ABSTAIN, np.int8)
+    x, L = Columns(table), np.full((len(table), len(functions)), ABSTAIN, np.int8, order="F")
     rows = [j for j, f in enumerate(functions) if is_row_wise(f)]
     for j, f in enumerate(functions):
         if len(x) and j not in rows: L[:, j] = _column_votes(f, x, classes, start)
@@ -443,6 +443,21 @@ def majority(
     top = counts == counts.max(1, keepdims=True)
     return top / top.sum(1, keepdims=True)
 
+# %% ../nbs/05_labeling.ipynb #fcbc333b
+TRUST = (1.2, 30)  # a vote moves the odds of its class at least and at most by these factors, whatever the covariances say
+
+# %% ../nbs/05_labeling.ipynb #21a08d67
+def distinct_votes(
+    L,        # votes, int of shape (rows, functions)
+) -> tuple:   # the distinct rows of L, and which of them each row is
+    "The few patterns that many rows of votes consist of."
+    base, m = int(L.max(initial=0)) + 2, L.shape[1]
+    if base**m >= 2**62: return L, np.arange(len(L))  # too many functions for one number
+    code = np.zeros(len(L), np.int64)
+    for votes in L.T: code = code * base + (votes + 1)
+    at, codes = pd.factorize(code)
+    return (codes[:, None] // base ** np.arange(m)[::-1] % base - 1).astype(np.int8), at
+
 # %% ../nbs/05_labeling.ipynb #b8e5028d
 @dataclass(frozen=True)
 class VoteModel:
@@ -452,25 +467,24 @@ class VoteModel:
 
     def proba(self, L) -> np.ndarray:  # shape (rows, classes)
         "Bayes' rule over the votes, abstaining included."
-        patterns, at = np.unique(L, axis=0, return_inverse=True)
+        patterns, at = distinct_votes(L)
         score = np.log(self.balance) + sum(np.log(self.chance[j][:, patterns[:, j] + 1]).T for j in range(L.shape[1]))
         score = np.exp(score - score.max(1, keepdims=True))
-        return (score / score.sum(1, keepdims=True))[at.ravel()]
+        return (score / score.sum(1, keepdims=True))[at]
 
 # %% ../nbs/05_labeling.ipynb #3a08113c
-TRUST = (1.2, 30)  # a vote moves the odds of its class at least and at most by these factors, whatever the covariances say
-
 def triplets(
     L: np.ndarray,    # votes on two classes, int of shape (rows, functions)
     balance: float,   # share of class 1, in (0, 1)
 ) -> VoteModel:
     "How far each function can be trusted, in closed form from the covariances of votes (after Fu et al., 2020)."
     if L.shape[1] < 3: raise BadInput(f"{L.shape[1]} labelling functions: it takes three to tell how far each can be trusted; use majority")
-    votes = np.concatenate([L == 0, L == 1], axis=1).astype(np.float32)  # (rows, 2 * functions)
+    patterns, at = distinct_votes(L)
+    votes, weight = np.concatenate([patterns == 0, patterns == 1], axis=1).astype(float), np.bincount(at) / max(len(L), 1)
     owner, sign = np.tile(np.arange(L.shape[1]), 2), np.repeat([-1, 1], L.shape[1])
-    mean, p = votes.mean(0, dtype=float), balance
+    mean, p = weight @ votes, balance
     others = owner[:, None] != owner
-    C = (votes.T @ votes / len(votes) - np.outer(mean, mean)) * others
+    C = (votes.T * weight @ votes - np.outer(mean, mean)) * others
     squares = np.diag(C @ C @ C) / np.maximum(np.einsum("ij,jk,ki->i", others, C**2, others), 1e-300)
     least, most = (mean * (odds - 1) / np.where(sign > 0, 1 - p + odds * p, p + odds * (1 - p)) for odds in TRUST)
     delta = sign * np.clip(np.sqrt(np.maximum(squares, 0) / (p * (1 - p))), least, most)

@@ -31,7 +31,7 @@ STAGES = [
     Stage("01_design", (), ("design",), ("data", "run", "inference", "location", "learning", "metrics", "constraints")),
     Stage("02_formats", (), ("table", "formats"), ("data", "run")),
     Stage("03_testing", ("table",), ("testing",), ("data", "run")),
-    Stage("04_versioning", ("table", "testing"), ("versioning",), ("data", "run")),
+    Stage("04_versioning", ("table", "testing"), ("versioning",), ("data", "run", "constraints")),
     Stage("05_labeling", ("table",), ("labeling",), ("data", "run")),
     Stage("06_training", ("table", "testing"), ("training",), ("data", "inference", "location", "learning", "metrics", "constraints", "run")),
     Stage("07_online", ("table", "testing", "training"), ("online",), ("data", "learning", "run")),
