@@ -2275,7 +2275,7 @@ def table_verdicts(
     for what, column, level, dirty, _ in trials(suite, table, names, "table"):
         new = [f for k, f in told(dirty).items() if k not in before]
         lines.append((what, column, level, bool(new), f"{new[0]['column']}: {new[0]['value']}" if new else ""))
-    return pd.DataFrame(lines, columns=["corruption", "column", "level", "noticed", "finding"])
+    return pd.DataFrame(lines, columns=["corruption", "column", "level", "noticed", "finding"]).astype({"noticed": bool})
 
 # %% ../nbs/03_testing.ipynb #13208a25
 REVEALED, ALARMS = 0.95, 0.01  # recall from which a damage counts as revealed by a row, at this share of false alarms
