@@ -1688,7 +1688,7 @@ def replay(
 ) -> pa.Table:       # the rows that pass
     "Judge quarantined rows again; both files are replaced whole, the good rows first, so that nothing is lost."
     if good and Path(good).exists(): raise BadInput(f"{shown(good)} is there already; name another file for the rows that come out")
-    old = formats.open_source(path)
+    old = _quarantined(path)
     if "reasons" not in old.column_names: raise BadInput(f"{shown(path)}: it has no column 'reasons'; is it a quarantine?")
     rows = old.drop_columns([c for c in ("reasons", "novelty") if c in old.column_names])
     mended = fix(rows) if fix else rows
@@ -1712,6 +1712,13 @@ def _still_twins(suite, old, rows, mended) -> Hit | None:
     kinds = {c: suite.columns[c].type for c in suite.unique}
     again = np.flatnonzero(was & (row_hash(rows, kinds) == row_hash(mended, kinds)))
     return Hit(suite.unique[0] if len(kinds) == 1 else "", "unique", again, NO_TWIN) if len(again) else None
+
+def _quarantined(path) -> pa.Table:
+    "The rows of a quarantine, which may be empty."
+    try: return formats.open_source(path)
+    except BadInput as e:
+        if "no rows" in str(e) and Path(path).suffix == ".parquet": return pq.read_table(path)
+        raise
 
 # %% ../nbs/03_testing.ipynb #8c4dd87c
 def open_batches(
@@ -2268,7 +2275,7 @@ def table_verdicts(
     for what, column, level, dirty, _ in trials(suite, table, names, "table"):
         new = [f for k, f in told(dirty).items() if k not in before]
         lines.append((what, column, level, bool(new), f"{new[0]['column']}: {new[0]['value']}" if new else ""))
-    return pd.DataFrame(lines, columns=["corruption", "column", "level", "noticed", "finding"])
+    return pd.DataFrame(lines, columns=["corruption", "column", "level", "noticed", "finding"]).astype({"noticed": bool})
 
 # %% ../nbs/03_testing.ipynb #13208a25
 REVEALED, ALARMS = 0.95, 0.01  # recall from which a damage counts as revealed by a row, at this share of false alarms
