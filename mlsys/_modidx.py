@@ -856,6 +856,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'mlsys.testing._plain_relation': ('testing.html#_plain_relation', 'mlsys/testing.py'),
                                'mlsys.testing._plain_shape': ('testing.html#_plain_shape', 'mlsys/testing.py'),
                                'mlsys.testing._pvalues': ('testing.html#_pvalues', 'mlsys/testing.py'),
+                               'mlsys.testing._quarantined': ('testing.html#_quarantined', 'mlsys/testing.py'),
                                'mlsys.testing._rare_shapes': ('testing.html#_rare_shapes', 'mlsys/testing.py'),
                                'mlsys.testing._raw': ('testing.html#_raw', 'mlsys/testing.py'),
                                'mlsys.testing._read_words': ('testing.html#_read_words', 'mlsys/testing.py'),
