@@ -24,7 +24,6 @@ def wheel(tmp_path_factory):
 
 
 def test_it_carries_the_chapters_without_outputs_and_no_data(wheel):
-    assert wheel.stat().st_size < 500_000
     with zipfile.ZipFile(wheel) as z:
         names = z.namelist()
         chapters = [n for n in names if n.startswith("mlsys/chapters/")]
@@ -32,6 +31,7 @@ def test_it_carries_the_chapters_without_outputs_and_no_data(wheel):
         for name in chapters:
             assert not any(c.get("outputs") for c in json.loads(z.read(name))["cells"])
         assert not [n for n in names if n.endswith((".parquet", ".csv"))]
+        assert wheel.stat().st_size < 60_000 * len(chapters)  # text only: a chapter and its module
 
 
 def test_init_and_run_without_a_clone(wheel, cancer, tmp_path):
