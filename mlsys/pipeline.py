@@ -27,6 +27,7 @@ class Stage:
     @property
     def name(self): return self.chapter.partition("_")[2]
 
+# %% ../nbs/90_pipeline.ipynb #c9d2a3e1
 STAGES = [
     Stage("01_design", (), ("design",), ("data", "run", "inference", "location", "learning", "metrics", "constraints")),
     Stage("02_formats", (), ("table", "formats"), ("data", "run")),

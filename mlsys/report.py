@@ -54,6 +54,7 @@ def _inlined(path):
     "An SVG as a data address."
     return f"data:image/svg+xml;base64,{base64.b64encode(path.read_bytes()).decode()}" if path else None
 
+# %% ../nbs/91_report.ipynb #b7c1e0d4
 def reached(
     ratio: float,  # what a benchmark measured
     target: str,   # `>= 10`, `> 1` or `<= 1.5`; empty: nothing was asked

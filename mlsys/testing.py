@@ -1429,8 +1429,7 @@ def check(
     table, hits = as_table(rows), []
     if not set(table.column_names) & set(self.columns):
         raise BadInput(f"none of the suite's {len(self.columns)} columns is here; is it the right table?")
-    everything = self.columns, self.relations, self.conditions
-    columns, relations, conditions = doubts(self, rows) if isinstance(rows, dict) else everything
+    columns, relations, conditions = doubts(self, rows) if isinstance(rows, dict) else (self.columns, self.relations, self.conditions)
     verdicts = Verdicts(table, hits, {c: len(table) * (rows.get(c) is None) for c in self.columns if c not in columns}, self)
     with _mapped(len(table)) as each:
         for name, (found, missing) in zip(columns, each(lambda c: check_column(c, columns[c], verdicts.read), columns)):
@@ -1782,9 +1781,6 @@ def with_types(
         values = pa.array(x, pa.float64(), mask=np.isnan(x))
         table = table.set_column(i, name, values.cast(pa.int64()).cast(kind) if rules.type == "time" else values.cast(kind, safe=False))
     return table
-
-# %% ../nbs/03_testing.ipynb #2899a677
-REMEMBER = 4_000_000  # rows among which duplicates are looked for in a file or a stream: 8 bytes each, twice
 
 # %% ../nbs/03_testing.ipynb #786d76a8
 REMEMBER = 4_000_000  # rows among which duplicates are looked for in a file or a stream: 8 bytes each, twice
