@@ -71,7 +71,9 @@ class Words:
     def __len__(self): return len(self.column)
     def __eq__(self, word): return self.isin([word])
     def __ne__(self, word): return ~(self == word)
-    def isin(self, words): return self.where(lambda text: pc.is_in(text, pa.array(list(words), text.type)))
+    def isin(self, words):
+        words = pa.array(list(words), pa.string())  # once: threads would share an iterator
+        return self.where(lambda text: pc.is_in(text, words.cast(text.type)))
     def matches(self, pattern): return self.where(lambda text: pc.match_substring_regex(text, pattern, ignore_case=True))
     def has(self, *phrases): return self.where(functools.partial(whole_words, phrases))
     def where(self, test):

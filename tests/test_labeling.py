@@ -591,3 +591,8 @@ def test_patterns_of_votes_are_the_rows(L):
     wide = np.tile(L, (1, 50))[:, :50]
     patterns, at = labeling.distinct_votes(wide)
     assert np.array_equal(patterns[at], wide)
+
+
+def test_words_from_an_iterator_hold_for_every_row_of_many():
+    words = labeling.Words(pa.array(["owner", "rent"] * 5000))
+    assert (words.isin(iter(["owner"])) == np.tile([True, False], 5000)).all()
