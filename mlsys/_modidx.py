@@ -1033,7 +1033,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'mlsys.training._figure_curve': ('training.html#_figure_curve', 'mlsys/training.py'),
                                 'mlsys.training._first_text': ('training.html#_first_text', 'mlsys/training.py'),
                                 'mlsys.training._git_commit': ('training.html#_git_commit', 'mlsys/training.py'),
-                                'mlsys.training._git_init': ('training.html#_git_init', 'mlsys/training.py'),
                                 'mlsys.training._learn_and_look': ('training.html#_learn_and_look', 'mlsys/training.py'),
                                 'mlsys.training._learn_number': ('training.html#_learn_number', 'mlsys/training.py'),
                                 'mlsys.training._learn_text': ('training.html#_learn_text', 'mlsys/training.py'),

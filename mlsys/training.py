@@ -1217,18 +1217,7 @@ def search_repository(folder: Path, budget_seconds, s: Settings, recipe: Recipe)
         with core.atomic(folder / name) as tmp: tmp.write_text(text, encoding="utf-8")
     arrays = {f"{part}.{k}": getattr(x, k) for part, x in (("fit", ready.fit), ("valid", ready.valid)) for k in ("codes", "floats", "y")}
     safetensors.numpy.save_file(arrays, folder / "rows.safetensors")
-    _git_init(folder, files)
-
-# %% ../nbs/06_training.ipynb #a1f20c14
-def _git_init(folder, files):
-    "A git repository with an identity of its own and one commit; needs no git program."
-    from scmrepo.git import Git
-    with contextlib.closing(Git.init(str(folder))) as git:
-        config = git.dulwich.repo.get_config()
-        for key, value in ((b"name", b"mlsys search"), (b"email", b"search@localhost")): config.set((b"user",), key, value)
-        config.write_to_path()
-        git.add([str(folder / name) for name in files])
-        git.commit("the recipe to begin with")
+    versioning._git_init(folder, files)
 
 # %% ../nbs/06_training.ipynb #a1f20c06
 def trial() -> None:
