@@ -35,23 +35,28 @@ from mlsys.training import Recipe, fit_network
 from small_rows import FEATURES, ONE, FIT, VALID
 
 checkpoint, final, kills = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-recipe = Recipe(width=16, epochs=14, patience=14, batch=64)
+recipe = Recipe(width=16, epochs=40, patience=40, batch=64)
 
 def learn():
     net, history = fit_network(FIT, VALID, FEATURES, ONE, recipe, checkpoint=checkpoint if kills else None)
     final.write_bytes(safetensors.torch.save(net.state_dict()))
     history.to_json(final.with_suffix(".json"), double_precision=15)
 
+def written(): return checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+
 random.seed(int(sys.argv[4]))
 for kill in range(kills):
-    before, child = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0, os.fork()
+    before, child, ended = written(), os.fork(), 0
     if not child:
         learn()
-        os._exit(3)  # it was not killed
-    while (checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0) == before: time.sleep(0.002)
-    time.sleep(random.random() * 0.3)  # anywhere in the next epochs, also while a checkpoint is written
-    os.kill(child, signal.SIGKILL)
-    print(os.waitpid(child, 0)[1])
+        os._exit(0)  # it was not killed: earlier ones had left it nothing to do
+    while written() == before and not ended:
+        ended = os.waitpid(child, os.WNOHANG)[0]
+        time.sleep(0.002)
+    if not ended:
+        time.sleep(random.random() * 0.1)  # anywhere in the next epochs, also while a checkpoint is written
+        os.kill(child, signal.SIGKILL)
+        print(os.waitpid(child, 0)[1])
 learn()
 """
 
