@@ -690,6 +690,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                               'mlsys.online.keep_arrays': ('online.html#keep_arrays', 'mlsys/online.py'),
                               'mlsys.online.load_state': ('online.html#load_state', 'mlsys/online.py'),
                               'mlsys.online.loss_of': ('online.html#loss_of', 'mlsys/online.py'),
+                              'mlsys.online.offline_linear': ('online.html#offline_linear', 'mlsys/online.py'),
                               'mlsys.online.one_thread': ('online.html#one_thread', 'mlsys/online.py'),
                               'mlsys.online.open_stream': ('online.html#open_stream', 'mlsys/online.py'),
                               'mlsys.online.paired': ('online.html#paired', 'mlsys/online.py'),

@@ -305,20 +305,30 @@ def test_the_future_does_not_exist_for_tuning():
         assert (np.diff(lines["log loss"]) >= 0).all()
 
 
-def test_offline_models_learn_only_what_is_known_when_they_are_fitted(monkeypatch):
+def test_offline_models_learn_only_what_is_known_when_they_are_fitted():
     x, asked_of = make_stream(400, delay=300), []
 
     def spy(x, rows, features, seed=0):
         asked_of.append(rows)
         return lambda codes, floats: np.full(len(codes), len(asked_of))
-    monkeypatch.setattr(online, "boosting", spy)
     times = online.refit_times(x, x.asked[100], 600 / DAY)
-    p, _, seen = online.retrained(x, times, FEATURES)
+    p, _, seen = online.retrained(x, times, FEATURES, fit=spy)
     assert len(times) >= 4 and seen == sum(map(len, asked_of))
     for k, (time, rows) in enumerate(zip(times, asked_of, strict=True)):
         assert set(rows) == set(np.flatnonzero(x.known < time))
         assert (p[(x.asked >= time) & (x.asked < (times + [10 ** 9])[k + 1])] == k + 1).all()
     assert np.isnan(p[x.asked < times[0]]).all() and not np.isnan(p[x.asked >= times[0]]).any()
+
+
+def test_a_linear_model_fitted_offline_is_the_fast_learner_with_more_passes():
+    x = make_stream(600)
+    rows = np.flatnonzero(~np.isnan(x.y))
+    said = online.offline_linear(x, rows, FEATURES)(x.codes, x.floats)
+    once = online.Linear(FEATURES)
+    once.learn(x.codes[rows], x.floats[rows], x.y[rows])
+    assert online.loss_of(x.y, said) < online.loss_of(x.y, once.predict(x.codes, x.floats))
+    assert np.array_equal(said, online.offline_linear(x, rows, FEATURES)(x.codes, x.floats))  # a drawn order, the same every time
+    assert (online.offline_linear(x, rows[:0], FEATURES)(x.codes, x.floats) == 0.5).all()
 
 
 def test_at_most_so_many_refits_and_one_class_is_no_failure():
