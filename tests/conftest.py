@@ -1,6 +1,9 @@
 """What several tests need: real tables of one's own, a card for them, and the command line in this process."""
 import contextlib
 import io
+import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pandas as pd
@@ -67,6 +70,19 @@ def table():
     return pd.DataFrame({"a": x[:, 0], "b": x[:, 1], "word": rng.choice(["red", "green"], 200),
                          "when": pd.date_range("2024-01-01", periods=200, freq="D").astype(str),
                          "y": (x[:, 0] + rng.normal(size=200) > 0).astype(int)})
+
+
+@pytest.fixture
+def tiny_disk(tmp_path):
+    "A folder on a disk of 6 MB of its own."
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if os.geteuid() != 0 or not shutil.which("mount"):
+        pytest.skip("mounting a small tmpfs needs root")
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", folder], capture_output=True).returncode:
+        pytest.skip("this machine does not allow mounting a tmpfs")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
 
 
 @contextlib.contextmanager

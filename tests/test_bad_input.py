@@ -1,5 +1,4 @@
 """Everything a user can get wrong: one clear sentence, exit code 2, nothing half-written, the last good build intact."""
-import os
 import shutil
 import subprocess
 import sys
@@ -127,19 +126,6 @@ def test_the_last_good_build_survives_bad_input(table, small, cli):
     small(table)
     assert cli("run", "formats", "--settings", card)[0] == 0
     assert snapshot(card.parent / "build" / "my").keys() == before.keys()
-
-
-@pytest.fixture
-def tiny_disk(tmp_path):
-    "A file system of 3 MB."
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if os.geteuid() != 0 or not shutil.which("mount"):
-        pytest.skip("mounting a small tmpfs needs root")
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", folder], capture_output=True).returncode:
-        pytest.skip("this machine does not allow mounting a tmpfs")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
 
 
 def test_a_full_disk(tiny_disk):

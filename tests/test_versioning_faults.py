@@ -120,19 +120,6 @@ def test_killed_between_two_renames(store, left):
     assert content(table) == before and [p.name for p in store.parent.iterdir() if p.name != STORE] == ["table"]
 
 
-@pytest.fixture
-def tiny_disk(tmp_path):
-    "A file system of 6 MB."
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if os.geteuid() != 0 or not shutil.which("mount"):
-        pytest.skip("mounting a small tmpfs needs root")
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", folder], capture_output=True).returncode:
-        pytest.skip("this machine does not allow mounting a tmpfs")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
-
-
 def full_disk(place, data, make_room):
     "A snapshot on a full disk: one sentence, nothing half, and the next one is whole."
     table = files(data / "table", n=20)
