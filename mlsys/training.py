@@ -19,7 +19,7 @@ __all__ = ['NO_TIME', 'READ', 'MAX_CODES', 'NOON', 'SIXTH', 'FEW', 'BLOCK', 'OPS
            'pairs_by_block', 'redrawn_auc', 'auc_lead']
 
 # %% ../nbs/06_training.ipynb #00b597c1
-import contextlib, copy, hashlib, inspect, itertools, json, logging, math, os, platform, shlex, shutil, sys, time, warnings
+import contextlib, copy, hashlib, inspect, itertools, json, math, os, platform, shutil, sys, time, warnings
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
@@ -589,16 +589,6 @@ def auc_by_period(
     table = pd.DataFrame({m: [roc_auc_score(g.y, g[m]) for _, g in groups] for m in names}, index=[k for k, _ in groups])
     return pd.concat([table, table.mean().to_frame("mean").T]).rename_axis(key)
 
-# %% ../nbs/06_training.ipynb #1c317668
-def _git_commit(home):
-    "Commit of the repository around the card, read without git; empty where there is none."
-    git = next((d / ".git" for d in (home, *home.absolute().parents) if (d / ".git" / "HEAD").is_file()), None)
-    if git is None: return ""
-    head = (git / "HEAD").read_text().strip().removeprefix("ref: ")
-    packed = (git / "packed-refs").read_text().split("\n") if (git / "packed-refs").exists() else []
-    if (git / head).is_file(): return (git / head).read_text().strip()
-    return next((line.split()[0] for line in packed if line.endswith(" " + head)), head if "/" not in head else "")
-
 # %% ../nbs/06_training.ipynb #ac7fd402
 def sha256(content: bytes) -> str:
     "The SHA-256 sum, in hexadecimal."
@@ -607,7 +597,7 @@ def sha256(content: bytes) -> str:
 def versions(data: formats.Dataset, s: Settings) -> dict:
     "What the bundle was made with: Python, packages, commit, data."
     names = ("mlsys", "numpy", "pandas", "pyarrow", "scikit-learn", "torch", "onnx", "onnxruntime")
-    return dict(python=platform.python_version(), packages={n: version(n) for n in names}, commit=_git_commit(s.home),
+    return dict(python=platform.python_version(), packages={n: version(n) for n in names}, commit=versioning.code_commit(s.home),
                 data=dict(name=data.name, rows=data.rows, manifest_sha256=sha256((data.folder / formats.MANIFEST).read_bytes()),
                           md5=versioning.fingerprint(data.folder), learned=versioning.rows_digest(labelled(data, s, data.train)["_row"])))
 
@@ -1259,22 +1249,15 @@ def search_cost(seconds, s: Settings) -> float:
 
 # %% ../nbs/06_training.ipynb #a1f20c05
 def search_repository(folder: Path, budget_seconds, s: Settings, recipe: Recipe) -> None:
-    "A git and DVC repository with one stage: train the recipe of params.yaml."
-    import yaml
+    "A place for experiments whose script trains the recipe of params.yaml, and the rows beside it."
     search_cost(budget_seconds, s)  # before anything is written
     shutil.rmtree(folder, ignore_errors=True)
     ready = prepare(s)
-    stage = dict(cmd=shlex.join([sys.executable, "-c", "from mlsys.training import trial; trial()"]), deps=["rows.safetensors", "setup.json"],
-                 params=list(asdict(recipe)), metrics=[{"metrics.json": {"cache": False}}])
-    setup = dict(features=asdict(ready.features), seed=s.run.seed, threads=s.run.threads)
-    files = {"params.yaml": yaml.safe_dump(asdict(recipe)), "dvc.yaml": yaml.safe_dump({"stages": {"train": stage}}), "setup.json": json.dumps(setup),
-             ".dvc/config": "[core]\n    analytics = false\n", ".dvc/.gitignore": "/cache\n/tmp\n/site\n",
-             ".gitignore": "/rows.safetensors\n/checkpoints\n"}
-    for name, text in files.items():
-        with core.atomic(folder / name) as tmp: tmp.write_text(text, encoding="utf-8")
+    versioning.lab(folder, "from mlsys.training import trial\ntrial()\n", asdict(recipe))
+    (folder / ".gitignore").write_text("/rows.safetensors\n/setup.json\n/checkpoints\n")  # what belongs to no commit
+    core.write_json(folder / "setup.json", dict(features=asdict(ready.features), seed=s.run.seed, threads=s.run.threads))
     arrays = {f"{part}.{k}": getattr(x, k) for part, x in (("fit", ready.fit), ("valid", ready.valid)) for k in ("codes", "floats", "y")}
     safetensors.numpy.save_file(arrays, folder / "rows.safetensors")
-    versioning._git_init(folder, files)
 
 # %% ../nbs/06_training.ipynb #a1f20c06
 def trial() -> None:
@@ -1290,23 +1273,11 @@ def trial() -> None:
     core.write_json("metrics.json", dict(valid=best.valid, auc=best.auc, epoch=int(history.valid.idxmin()), fit_seconds=time.perf_counter() - start))
 
 # %% ../nbs/06_training.ipynb #a1f20c07
-@contextlib.contextmanager
-def _search_repo(folder):
-    "The repository of a search, silent, with the current folder in it."
-    os.environ.setdefault("DVC_NO_ANALYTICS", "1")
-    for name in ("dvc", "dvc_data", "dvc_objects"): logging.getLogger(name).setLevel(logging.CRITICAL)
-    with contextlib.chdir(folder), open(os.devnull, "w") as null, contextlib.redirect_stdout(null), contextlib.redirect_stderr(sys.stderr):
-        from dvc.repo import Repo  # wraps the streams, which is undone at the end
-        with Repo(".", config={"core": {"site_cache_dir": str(Path(folder).absolute() / ".dvc" / "site")}}) as repo: yield repo
-
 def run_trial(folder: Path, name: str, recipe: Recipe) -> dict:  # valid, auc, epoch, fit_seconds, seconds
-    "Run one experiment (`dvc exp run --set-param ...`)."
+    "Run one experiment."
     start = time.perf_counter()
-    with _search_repo(folder) as repo:
-        from dvc.exceptions import DvcException
-        try: repo.experiments.run(name=name, params=[f"{k}={json.dumps(v)}" for k, v in asdict(recipe).items()])
-        except DvcException as e: raise BadInput(f"{shown(folder)}: trial {name} failed ({' '.join(str(e).split())})") from e
-        return core.read_json("metrics.json") | dict(seconds=time.perf_counter() - start)
+    versioning.run_experiments(folder, {name: asdict(recipe)})
+    return core.read_json(folder / "metrics.json") | dict(seconds=time.perf_counter() - start)
 
 # %% ../nbs/06_training.ipynb #a1f20c10
 def search(

@@ -35,7 +35,7 @@ from mlsys.training import Recipe, fit_network
 from small_rows import FEATURES, ONE, FIT, VALID
 
 checkpoint, final, kills = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-recipe = Recipe(width=16, epochs=14, patience=14, batch=64)
+recipe = Recipe(width=16, epochs=40, patience=40, batch=64)
 
 def learn():
     net, history = fit_network(FIT, VALID, FEATURES, ONE, recipe, checkpoint=checkpoint if kills else None)
@@ -48,7 +48,9 @@ for kill in range(kills):
     if not child:
         learn()
         os._exit(3)  # it was not killed
-    while (checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0) == before: time.sleep(0.002)
+    while (checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0) == before:
+        if os.waitpid(child, os.WNOHANG)[0]: sys.exit("it ended before it could be killed")
+        time.sleep(0.002)
     time.sleep(random.random() * 0.3)  # anywhere in the next epochs, also while a checkpoint is written
     os.kill(child, signal.SIGKILL)
     print(os.waitpid(child, 0)[1])
