@@ -147,9 +147,11 @@ def load_policy(
     if policy is None: policy = evaluation.Policy(**bundle.json("policy.json"))
     elif not isinstance(policy, evaluation.Policy): policy = evaluation.load_policy(policy)
     if not math.isclose(policy.threshold, bundle.threshold, rel_tol=1e-6):
-        raise BadInput(f"{where}: made for the threshold {policy.threshold:.4g}, the model's is {bundle.threshold:.4g}; `mlsys run 08_evaluation` makes one that fits")
-    strange = [c for c in policy.values if bundle.kinds.get(c) not in ("string", "number")]
-    if strange: raise BadInput(f"{where}: it asks for '{strange[0]}', which the model does not take as text or number{nearest(strange[0], bundle.kinds)}")
+        raise BadInput(f"{where}: made for the threshold {policy.threshold:.4g}, the model's is {bundle.threshold:.4g}; "
+                       "`mlsys run 08_evaluation` makes one that fits")
+    for c in policy.values:
+        if bundle.kinds.get(c) in ("string", "number"): continue
+        raise BadInput(f"{where}: it asks for '{c}', which the model does not take as text or number{nearest(c, bundle.kinds)}")
     return policy
 
 
@@ -167,7 +169,8 @@ def acted(
         raw = training.raw_inputs(table.take(asked), bundle.kinds)
         ask_for[asked] = policy.questions(lambda raw: training.run_onnx(bundle.session, raw), raw, what[asked])
     answered = np.isin(what, ["yes", "no"]) | (what == "ask") & (ask_for == "")
-    columns = {"decision": pa.array(p >= np.float32(bundle.threshold), mask=~answered), "action": pa.array(np.where(answered, "answer", what), pa.string())}
+    columns = {"decision": pa.array(p >= np.float32(bundle.threshold), mask=~answered),
+               "action": pa.array(np.where(answered, "answer", what), pa.string())}
     return columns | ({"ask_for": pa.array(ask_for, pa.string(), mask=ask_for == "")} if policy.action == "ask" else {})
 
 
@@ -246,9 +249,8 @@ def score(
     if not isinstance(batch_rows, int) or batch_rows < 1: raise BadInput(f"batch_rows = {batch_rows}: it must be a whole number above 0")
     bundle = bundle if isinstance(bundle, training.Bundle) else training.load_bundle(bundle)
     check_places(source, out)
-    rows = open_rows(source)
+    rows, policy = open_rows(source), load_policy(policy, bundle)
     check_schema(rows.schema, bundle.kinds, rows.where)
-    policy = load_policy(policy, bundle)
     sweep(out)
     with core.atomic(out) as scores, core.atomic(rejected_path(out)) as aside:
         counts = _stream(bundle, rows, scores, aside, batch_rows, progress, policy)

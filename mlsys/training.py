@@ -173,6 +173,8 @@ class Features:
     @property
     def codes(self):  # name -> number of codes; never empty, so that every core has both inputs
         return {c: len(v) + 2 for c, v in self.strings.items()} | ({"weekday": 9} if self.time else {}) or {"(none)": 1}
+    @cached_property
+    def lookups(self): return _lookups(self)
     @property
     def floats(self):  # one name per float
         flags = [f"{c} is missing" for c, n in self.numbers.items() if n["flag"]]
@@ -253,9 +255,6 @@ def _lookups(features):
     texts = {c: {text: max(i, 1) for i, text in enumerate([None, "", *known])} for c, known in features.strings.items()}
     facts = [np.array([[n[k]] for n in features.numbers.values()], np.float32) for k in ("low", "high", "center", "scale")]
     return texts, [*facts, [i for i, n in enumerate(features.numbers.values()) if n["flag"]]]
-
-Features.lookups = cached_property(_lookups)
-Features.lookups.__set_name__(Features, "lookups")
 
 def encode(
     table,               # a table with the columns, or a dictionary from `raw_inputs`
@@ -754,23 +753,23 @@ class Bundle:
     def session(self): return session(self.files["model.onnx"], self.threads)
     @cached_property
     def kinds(self):  # column -> "string", "number" or "time", as the graph itself says
-        kinds = {"tensor(string)": "string", "tensor(float)": "number", "tensor(int64)": "time"}
-        return {i.name: kinds[i.type] for i in self.session.get_inputs()}
+        return {i.name: {"tensor(string)": "string", "tensor(float)": "number", "tensor(int64)": "time"}[i.type] for i in self.session.get_inputs()}
 
     @cached_property
     def core(self): return session(self.files["core.onnx"], self.threads)
 
-    def predict(self, table: pa.Table) -> np.ndarray:  # float32 (rows,)
-        "What the graph says of raw columns, the short way: codes are looked up per column, and only the core is run."
-        codes, floats = encode(table, self.features)
-        return run_onnx(self.core, dict(codes=codes, floats=floats))
 
 # %% ../nbs/06_training.ipynb #a1f20b51
 def _served(self: Bundle) -> str:
     "Which step of the ladder it is: logistic, boosting or network."
     return self.json("metrics.json").get("served", "network")
 
-Bundle.served = property(_served)
+def _predict(self: Bundle, table: pa.Table) -> np.ndarray:  # float32 (rows,)
+    "What the graph says of raw columns, the short way: `encode`, then the core alone."
+    codes, floats = encode(table, self.features)
+    return run_onnx(self.core, dict(codes=codes, floats=floats))
+
+Bundle.served, Bundle.predict = property(_served), _predict
 
 # %% ../nbs/06_training.ipynb #14b2a716
 def load_bundle(
