@@ -281,6 +281,11 @@ def test_the_command(made, tmp_path, cli):
     assert code == 2 and "no such file" in err and len(err.strip().splitlines()) == 1
     code, out, _ = cli("score", bundle.path, home / "rows.parquet", tmp_path / "out.parquet", "--json")
     assert code == 0 and json.loads(out)["digest"] == bundle.digest
+    unsure(bundle, "human").save(tmp_path / "policy.json")
+    code, out, err = cli("score", bundle.path, home / "rows.parquet", tmp_path / "out.parquet", "--policy", tmp_path / "policy.json")
+    assert code == 0 and err == "" and "; answer: " in out and "; human: " in out
+    code, _, err = cli("score", bundle.path, home / "rows.parquet", tmp_path / "out.parquet", "--policy", tmp_path / "none.json")
+    assert code == 2 and "no readable policy" in err
 
 
 def unsure(bundle, action, **more):
