@@ -176,12 +176,14 @@ def score(
     bundle: Annotated[str, typer.Argument(help="The folder of a model: build/training/bundle.")],
     data: Annotated[str, typer.Argument(metavar="IN", help="A table (Parquet, CSV, ORC).")],
     out: Annotated[str, typer.Argument(metavar="OUT", help="The Parquet file to write.")],
+    policy: Annotated[str, typer.Option(metavar="FILE", help="What happens to unsure rows: build/evaluation/policy.json.")] = "",
     as_json: AsJson = False,
 ):
     "Score a table with a model: batch inference."
     from mlsys import inference
-    result = inference.score(bundle, data, out)
-    say(result, f"{result['scored']:,} rows scored into {core.shown(out)}, {result['rejected']:,} set aside with their reasons", as_json)
+    result = inference.score(bundle, data, out, policy=policy or None)
+    acts = "".join(f"; {k}: {n:,}" for k, n in sorted(result["actions"].items()))
+    say(result, f"{result['scored']:,} rows scored into {core.shown(out)}, {result['rejected']:,} set aside with their reasons{acts}", as_json)
 
 # %% ../nbs/92_cli.ipynb #c1f0a9d2
 @app.command()

@@ -37,7 +37,7 @@ STAGES = [
     Stage("06_training", ("table", "testing"), ("training",), ("data", "inference", "location", "learning", "metrics", "constraints", "run")),
     Stage("07_online", ("table", "testing", "training"), ("online",), ("data", "learning", "run")),
     Stage("08_evaluation", ("table", "training", "testing"), ("evaluation",), ("data", "metrics", "run", "inference")),
-    Stage("12_inference", ("table", "testing", "training"), ("inference",), ("data", "inference", "run")),
+    Stage("12_inference", ("table", "testing", "training", "evaluation"), ("inference",), ("data", "inference", "metrics", "run")),
     Stage("91_report", ("design", "formats", "testing", "versioning", "labeling", "training", "online", "evaluation", "inference"), ("report.html",), ()),
 ]
 PARTS = ["00_core", "90_pipeline", "92_cli"]  # chapters of the book that are no stage of a system

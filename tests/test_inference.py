@@ -1,4 +1,6 @@
 """Batch inference: any batch size gives the same answer, every row is accounted for, and no failure leaves half a file."""
+import dataclasses
+import json
 import os
 import shutil
 import signal
@@ -7,6 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.orc
@@ -16,7 +19,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from mlsys import core, inference, training
+from mlsys import core, evaluation, inference, training
+from mlsys.core import BadInput
 
 N = 600
 
@@ -276,8 +280,69 @@ def test_the_command(made, tmp_path, cli):
     code, _, err = cli("score", bundle.path, home / "none.parquet", tmp_path / "out.parquet")
     assert code == 2 and "no such file" in err and len(err.strip().splitlines()) == 1
     code, out, _ = cli("score", bundle.path, home / "rows.parquet", tmp_path / "out.parquet", "--json")
-    import json
     assert code == 0 and json.loads(out)["digest"] == bundle.digest
+    unsure(bundle, "human").save(tmp_path / "policy.json")
+    code, out, err = cli("score", bundle.path, home / "rows.parquet", tmp_path / "out.parquet", "--policy", tmp_path / "policy.json")
+    assert code == 0 and err == "" and "; answer: " in out and "; human: " in out
+    code, _, err = cli("score", bundle.path, home / "rows.parquet", tmp_path / "out.parquet", "--policy", tmp_path / "none.json")
+    assert code == 2 and "no readable policy" in err
+
+
+def unsure(bundle, action, **more):
+    return evaluation.Policy(bundle.threshold, bundle.threshold * 0.7, bundle.threshold * 1.3, action, **more)
+
+
+@pytest.mark.parametrize("action", ["discard", "human"])
+def test_a_policy_is_executed_row_by_row(made, tmp_path, action):
+    home, bundle, _ = made
+    policy = unsure(bundle, action)
+    policy.save(tmp_path / "policy.json")
+    result = inference.score(bundle, home / "rows.parquet", tmp_path / "out.parquet", policy=tmp_path / "policy.json", batch_rows=70)
+    scored = pq.read_table(tmp_path / "out.parquet").to_pandas()
+    p = scored["probability"].to_numpy().astype(float)
+    within = (p >= policy.low) & (p < policy.high)
+    assert 0 < within.sum() < N and (scored["action"] == np.where(within, action, "answer")).all()
+    assert scored["decision"].isna().equals(pd.Series(within))  # no answer is given for them
+    assert result["actions"] == {"answer": int((~within).sum()), action: int(within.sum())}
+    assert result["decided"] == int(((p >= bundle.threshold) & ~within).sum()) and "ask_for" not in scored
+    assert json.loads(pq.read_schema(tmp_path / "out.parquet").metadata[b"mlsys.policy"])["action"] == action
+
+
+def test_a_policy_that_asks_names_a_column_that_is_missing(made, tmp_path):
+    home, bundle, rows = made
+    policy = unsure(bundle, "ask", values={"x": [-2.0, 0.0, 2.0], "color": ["red", "green"], "count": [1.0, 8.0]})
+    inference.score(bundle, home / "rows.parquet", tmp_path / "out.parquet", policy=policy, batch_rows=70)
+    scored = pq.read_table(tmp_path / "out.parquet").to_pandas()
+    frame = rows.to_pandas()
+    asked = scored["action"] == "ask"
+    assert asked.any() and scored["ask_for"].notna().equals(asked) and scored["decision"].isna().equals(asked)
+    assert all(pd.isna(frame.loc[i, c]) for i, c in scored.loc[asked, "ask_for"].items())
+    unasked = scored[(scored["probability"] >= policy.low) & (scored["probability"] < policy.high) & ~asked]
+    assert len(unasked) and frame.loc[unasked.index, "x"].notna().all()  # nothing that would help is missing: answered
+
+
+def test_without_a_policy_nothing_is_added_and_a_bundle_may_bring_its_own(made, tmp_path):
+    home, bundle, _ = made
+    result = inference.score(bundle, home / "rows.parquet", tmp_path / "out.parquet")
+    assert result["actions"] == {} and "action" not in pq.read_schema(tmp_path / "out.parquet").names
+    mine = json.dumps(dataclasses.asdict(unsure(bundle, "human"))).encode()
+    own = training.save_bundle(bundle.files | {"policy.json": mine}, tmp_path / "own")
+    assert inference.score(own, home / "rows.parquet", tmp_path / "out.parquet")["actions"]["human"] > 0
+
+
+@pytest.mark.parametrize("change, words", [
+    (dict(threshold=0.9, high=0.95), "made for the threshold 0.9, the model's is"),
+    (dict(values={"colour": ["red"]}), "asks for 'colour', which the model does not take as text or number; did you mean 'color'"),
+    (dict(values={"when": ["1"]}), "asks for 'when'"),
+])
+def test_a_policy_that_does_not_fit_the_bundle(made, tmp_path, change, words):
+    home, bundle, _ = made
+    with pytest.raises(BadInput, match=words):
+        inference.score(bundle, home / "rows.parquet", tmp_path / "out.parquet", policy=dataclasses.replace(unsure(bundle, "ask"), **change))
+    (tmp_path / "policy.json").write_text("{")
+    with pytest.raises(BadInput, match="no readable policy"):
+        inference.score(bundle, home / "rows.parquet", tmp_path / "out.parquet", policy=tmp_path / "policy.json")
+    assert files(tmp_path) == ["policy.json"]
 
 
 class Verdicts:

@@ -60,7 +60,7 @@ def made(tmp_path_factory):
     fit_table, valid_table = training.split(training.labelled(data, s, data.train))
     features = training.learn_features(fit_table, training.feature_columns(data, s), data.time)
     net, _ = training.fit_network(training.rows(fit_table, features), training.rows(valid_table, features), features, s, training.Recipe(epochs=3))
-    model = training.export_model(training.export_core(net), features)
+    model = training.export_model(training.export_core(net, features), features)
     return net, features, training.session(model.SerializeToString(), 1)
 
 
@@ -91,6 +91,14 @@ def test_numpy_and_onnx_agree_on_anything(made, drawn):
     ours = probabilities(net, Rows(raw, codes, floats, np.zeros(len(codes))))
     served = run_onnx(session, raw)
     assert np.abs(ours - served).max() <= 1e-5
+    table = pa.table({c: pa.array(v[:, 0].tolist(), mask=v[:, 0] == "") if v.dtype == object else v[:, 0] for c, v in raw.items()})
+    for more in (1, 20):  # few rows are looked up in Python, many in Arrow; chunks, dictionaries and nulls change nothing
+        many = pa.concat_tables([table] * more)
+        for c, kind in features.kinds.items():
+            if kind == "string":
+                many = many.set_column(many.column_names.index(c), c, many[c].cast(pa.string()).dictionary_encode())
+        again = encode(many, features)
+        assert np.array_equal(again[0], np.tile(codes, (more, 1))) and np.array_equal(again[1], np.tile(floats, (more, 1)))
     assert ((served >= 0) & (served <= 1)).all()
 
 
@@ -293,6 +301,17 @@ def test_bundle_reads_any_table_that_fits(bundle_of):
     assert np.allclose(np.concatenate([b.predict(table.slice(k, 37)) for k in range(0, ROWS, 37)]), p, atol=1e-6)
     empty = pa.table({c: pa.nulls(3) for c in b.kinds})
     assert np.isfinite(b.predict(empty)).all()
+
+
+def test_the_short_way_says_what_the_graph_says(bundle_of):
+    _, bundle = bundle_of
+    table = mixed_table()
+    graph = run_onnx(bundle.session, training.raw_inputs(table, bundle.kinds))
+    assert np.abs(bundle.predict(table) - graph).max() <= 1e-5
+    assert np.abs(np.concatenate([bundle.predict(table.slice(i, 1)) for i in range(len(table))]) - graph).max() <= 1e-5
+    cast = {"size": pa.float32(), "count": pa.decimal128(20), "flag": pa.uint8(), "zero": pa.int64(), "kind": pa.large_string(), "when": pa.string()}
+    other = pa.table({c: table[c].cast(cast.get(c, table[c].type)) for c in table.column_names})
+    assert np.abs(bundle.predict(other) - graph).max() <= 1e-5
 
 
 def test_bundle_names_the_column_that_does_not_fit(bundle_of):

@@ -171,6 +171,24 @@ def test_rows_that_nothing_can_be_learned_from(change, words):
         fit_network(**dict(fit=FIT, valid=VALID, features=FEATURES, s=ONE, recipe=SHORT) | change)
 
 
+@pytest.mark.parametrize("positive", [1.0, 4.0])
+def test_calibration_mends_the_scores_and_keeps_the_order(positive):
+    net, _ = fit_network(FIT, VALID, FEATURES, ONE, replace(SHORT, positive=positive))
+    with torch.no_grad():
+        net.layers[-1].bias += 1.5  # far too high for everyone
+        net.layers[-1].weight *= 0.5
+    before = probabilities(net, VALID)
+    after = probabilities(training.calibrated(net, VALID), VALID)
+    assert np.array_equal(probabilities(net, VALID), before)  # a copy was changed
+    scale, shift = training.platt(VALID.y, before)
+    odds = np.log(before / (1 - before))
+    assert np.abs(after - 1 / (1 + np.exp(-(scale * odds + shift)))).max() < 1e-5
+    assert abs(after.mean() - VALID.y.mean()) < 1e-3 < before.mean() - VALID.y.mean()
+    assert abs(training.scores(VALID.y, after)[1] - training.scores(VALID.y, before)[1]) < 1e-3
+    core = training.served_by_onnx(training.export_core(training.calibrated(net, VALID), FEATURES), 1)
+    assert np.abs(core(VALID) - after).max() < 1e-6
+
+
 # --- trees
 
 
