@@ -8,12 +8,12 @@ __all__ = ['WORDS', 'MAX_WORDS', 'MAX_SHAPES', 'NEW_WORDS', 'FEW', 'ENOUGH', 'LE
            'NO_TWIN', 'REMEMBER', 'TOO_GOOD', 'SUSPECT', 'AFTERWARDS', 'LEAST', 'NUMBERS', 'TEXTS', 'ANY',
            'CORRUPTIONS', 'REVEALED', 'ALARMS', 'FEWER', 'kind_of', 'parsed', 'missing_mask', 'missing_count',
            'ColumnRules', 'Relation', 'Cases', 'Condition', 'settled', 'number_limits', 'learn_step', 'off_step',
-           'closed_numbers', 'closed_words', 'places', 'shapes_of', 'closed_shapes', 'longest_run', 'word_shares',
-           'missing_limit', 'learn_column', 'real_order', 'learn_orders', 'hours_apart', 'learn_clocks',
+           'closed_numbers', 'closed_words', 'places', 'indexed', 'shapes_of', 'closed_shapes', 'longest_run',
+           'word_shares', 'missing_limit', 'learn_column', 'real_order', 'learn_orders', 'hours_apart', 'learn_clocks',
            'learn_company', 'case_ranges', 'case_words', 'Given', 'Aim', 'widened_cases', 'breaks', 'room', 'tried_out',
            'written', 'givens_of', 'aims_of', 'pairs_with', 'learn_conditions', 'row_hash', 'Seen', 'learn_unique',
            'Freshness', 'learn_freshness', 'surprise_of', 'Branch', 'Novelty', 'grown', 'cut', 'learn_novelty', 'Suite',
-           'load_suite', 'learn', 'Hit', 'surely_good', 'Columns', 'Read', 'check_column', 'check_relation', 'case_of',
+           'load_suite', 'learn', 'Hit', 'surely_good', 'Columns', 'Read', 'check_column', 'check_relation', 'cases_of',
            'check_condition', 'Verdicts', 'reasons', 'frame', 'as_table', 'doubts', 'check', 'plain_features', 'Runs',
            'runs_of', 'Tally', 'take', 'tallied', 'finding', 'findings', 'table_writer', 'set_aside', 'quarantine',
            'replay', 'open_batches', 'with_types', 'test_file', 'row_lines', 'summary', 'summary_text', 'Stream',
@@ -352,31 +352,45 @@ def places(
     labels: list,  # texts; numbers as text where the values are numbers
 ) -> np.ndarray:   # int array, -1 where a value is none of them
     "For each value its place in a list."
-    if isinstance(values, np.ndarray): return _number_places(values, np.array(labels, float))
-    coded = values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
-    at = pc.index_in(coded.dictionary.cast(pa.string()), value_set=pa.array(labels, pa.string())).fill_null(-1).to_numpy()
-    if coded.null_count: return np.append(at, -1)[coded.indices.fill_null(len(at)).to_numpy()]
-    return at[_raw(coded.indices)]
+    index, place = indexed(values, labels)
+    return place.take(index)
 
 # %% ../nbs/03_testing.ipynb #463854c9
-def _number_places(x, known):
-    "The same for numbers: whole ones by an array over their range, others by search."
-    order = np.argsort(known)
-    low, high = known[order[0]], known[order[-1]]
-    if high - low > 10_000 or (known != np.rint(known)).any():
-        at = np.minimum(np.searchsorted(known[order], x), len(known) - 1)
-        return np.where(known[order][at] == x, order[at], -1)
-    at = np.full(int(high - low) + 3, -1)
-    at[1 + (known - low).astype(int)] = np.arange(len(known))
-    inside = np.fmin(np.fmax(x - (low - 1), 0), high - low + 2)  # fmax and fmin turn NaN into a number: 0, which is none
-    place = inside.astype(np.int32)
-    return at[place] if x.dtype.kind != "f" else np.where(place == inside, at[place], -1)
+def _number_index(x, known):
+    "For each number its place in a list, counted from 1; 0: none. At most two decimals: by an array over their range; others: by search."
+    values = np.append(np.nan, known)
+    if not len(known): return np.zeros(len(x), np.intp)
+    scale = next((s for s in (1, 10, 100) if (np.abs(known * s - np.rint(known * s)) < 1e-9).all()), None)
+    if scale is None or (known.max() - known.min()) * scale > 10_000 or np.abs(known).max() > 1e9:
+        order = np.argsort(known)
+        index = 1 + order[np.minimum(np.searchsorted(known[order], x), len(known) - 1)]
+        return index * (values.take(index) == x)
+    low, high = (int(np.rint(v * scale)) for v in (known.min(), known.max()))
+    at = np.zeros(high - low + 3, np.intp)  # the first and the last stand for all that lies outside
+    at[np.rint(known * scale).astype(int) - (low - 1)] = np.arange(1, len(values))
+    if x.dtype.kind != "f" and scale == 1: return at.take(np.clip(x.astype(np.intp, copy=False) - (low - 1), 0, len(at) - 1))
+    with np.errstate(invalid="ignore"):  # NaN becomes some whole number, which the comparison turns down
+        index = at.take(np.clip((x * scale - (low - 1.5) if scale > 1 else x - (low - 1.5)).astype(np.intp), 0, len(at) - 1))
+    return index * (values.take(index) == x)
+
+# %% ../nbs/03_testing.ipynb #264a7aae
+def indexed(
+    values,        # from `parsed`
+    labels: list,  # texts; numbers as text where the values are numbers
+) -> tuple:        # int array over the values, and for each of its numbers a place in the list, -1 for none
+    "For each value its place in a list, in two steps: what depends on the place can be worked out before the second, for few numbers."
+    if isinstance(values, np.ndarray): return _number_index(values, np.array(labels, float)), np.arange(-1, len(labels))
+    coded = values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
+    at = pc.index_in(coded.dictionary.cast(pa.string()), value_set=pa.array(labels, pa.string())).fill_null(-1).to_numpy()
+    index = np.where(_valid(coded.indices), _raw(coded.indices), len(at)) if coded.null_count else _raw(coded.indices)
+    return index.astype(np.intp), np.append(at, -1)  # NumPy takes by its own index type at once, by any other with a detour
 
 # %% ../nbs/03_testing.ipynb #7a5664e9
 def shapes_of(
     words: pa.Array,  # text
 ) -> pa.Array:
     "The form of each word: runs of capitals, small letters and digits become A, a and 9."
+    if (made := _ascii_shapes(words)) is not None: return made
     for found, sign in ((r"\p{Ll}+", "a"), (r"\p{Lu}+", "A"), (r"\p{Nd}+", "9")): words = pc.replace_substring_regex(words, found, sign)
     return words
 
@@ -391,6 +405,20 @@ def closed_shapes(
     half, counts = len(codes) // 2, np.bincount(codes, minlength=len(forms.dictionary))
     if np.count_nonzero(counts) > MAX_SHAPES or np.mean(~np.isin(codes[half:], codes[:half])) > NEW_WORDS: return None
     return [forms.dictionary[int(i)].as_py() for i in np.argsort(-counts, kind="stable") if counts[i]]
+
+# %% ../nbs/03_testing.ipynb #6c08671f
+_SIGNS = np.frombuffer(re.sub(b"[0-9]", b"9", re.sub(b"[A-Z]", b"A", re.sub(b"[a-z]", b"a", bytes(range(128))))), np.uint8)
+
+def _ascii_shapes(words) -> pa.Array | None:
+    "The same at once for all letters, where all are ASCII and no word is null: the first letter of a run stays."
+    if not len(words) or words.null_count: return None
+    ends = np.frombuffer(words.buffers()[1], np.int32)[words.offset:words.offset + len(words) + 1]
+    text = np.frombuffer(words.buffers()[2] or b"", np.uint8)[ends[0]:ends[-1]]
+    if not len(text) or text.max() > 127: return None
+    signs = _SIGNS[text]
+    kept = np.append(True, signs[1:] != signs[:-1]) | ~np.isin(signs, np.frombuffer(b"aA9", np.uint8))
+    kept[(ends[:-1] - ends[0])[np.diff(ends) > 0]] = True
+    return pa.StringArray.from_buffers(len(words), pa.py_buffer(np.append(0, np.cumsum(kept))[ends - ends[0]].astype(np.int32)), pa.py_buffer(signs[kept]))
 
 # %% ../nbs/03_testing.ipynb #0b651a25
 FEW, ENOUGH = 100, 20  # fewer rows say nothing about a share; fewer say nothing at all
@@ -1067,7 +1095,8 @@ def _name(value): return f"'{value}'" if isinstance(value, str) else f"{value:g}
 def _where(x, fine) -> np.ndarray | None:
     "Rows of a dictionary-encoded text whose word is not fine; None where all are. It costs the dictionary, not the rows."
     if fine.all(): return None
-    return (~fine).take(_raw(x.indices), mode="clip") & _valid(x.indices)
+    broken = (~fine).take(_raw(x.indices).astype(np.intp), mode="clip")
+    return broken & _valid(x.indices) if x.null_count else broken
 
 # %% ../nbs/03_testing.ipynb #598f7481
 def _broken_text(x, rules):
@@ -1094,8 +1123,8 @@ def surely_good(
     if rules.type != "number" or not _plain_number(kind) or rules.values is not None or not len(column): return False
     if (rules.required and column.null_count) or (rules.whole and not rules.step and pa.types.is_floating(kind)): return False
     low, high = _raw(column).min(), _raw(column).max()  # NaN if any value is
-    if rules.step and off_step(_raw(column), rules.step).any(): return False
-    return bool((-math.inf if rules.min is None else rules.min) <= low and high <= (math.inf if rules.max is None else rules.max))
+    inside = (-math.inf if rules.min is None else rules.min) <= low and high <= (math.inf if rules.max is None else rules.max)
+    return bool(inside) and not (rules.step and off_step(_raw(column), rules.step).any())
 
 # %% ../nbs/03_testing.ipynb #d92c42c6
 class Columns:
@@ -1128,6 +1157,8 @@ class Read(Columns):
 
     def missing(self, name):
         "Bool array, or None where no value is missing; what cannot be read is not missing."
+        column = self.column(name)
+        if self.kinds[name] == "number" and pa.types.is_signed_integer(column.type): return ~_valid(column) if column.null_count else None
         if name not in self._missing:
             x, unreadable = self.parsed(name)
             gone = missing_mask(x)
@@ -1156,10 +1187,10 @@ def check_column(
 
 # %% ../nbs/03_testing.ipynb #673ed603
 def _in_order(a, b, within) -> bool:
-    "A quick look: two columns of numbers of which no row breaks a <= b, or b <= a + within."
+    "A quick look: two columns of numbers of which no row breaks a <= b, or b <= a + within; what stands where a value is null may say no."
     if not (_plain_number(a.type) and _plain_number(b.type)): return False
-    if within is not None and not (pc.max(pc.subtract(b, a)).as_py() or 0) <= within: return False
-    return not pc.any(pc.greater(a, b)).as_py()
+    x, y = _raw(a), _raw(b)
+    with np.errstate(over="ignore", invalid="ignore"): return not ((x > y).any() or (within is not None and (y - x > within).any()))
 
 def _other_hours(apart, offsets):
     "Which are none of these offsets."
@@ -1198,26 +1229,31 @@ def _check_company(r, read):
     return [Hit(r.columns[1], r.rule, rows, "a value with", r.columns[0])] if len(rows) else []
 
 # %% ../nbs/03_testing.ipynb #492e737a
-def case_of(
+def cases_of(
     c: Condition,
     read: Read,
-) -> np.ndarray:  # int, -1 where the row is no known case
-    "The case of each row."
+) -> tuple:  # int array over the rows, and for each of its numbers a case, -1 for none
+    "The case of each row, in two steps as `indexed`."
     labels, at = c.lookup
-    if len(labels) == 1: return places(read.coded(c.given[0]), labels[0])  # the cases are the labels
-    return at[tuple(places(read.coded(g), x) for g, x in zip(c.given, labels))]
+    index, place = indexed(read.coded(c.given[0]), labels[0])
+    if len(labels) == 1: return index, place  # the cases are the labels
+    more, others = indexed(read.coded(c.given[1]), labels[1])
+    return index * len(others) + more, at[place][:, others].ravel()
 
+# %% ../nbs/03_testing.ipynb #c754cb68
 def check_condition(c: Condition, read: Read) -> list[Hit]:
     "Test one condition: values that their case does not allow, and values that their case owes."
-    case, gone, (free, owes) = case_of(c, read), read.missing(c.column), c.owes
+    (index, case), gone, (free, owes) = cases_of(c, read), read.missing(c.column), c.owes
     x = read.coded(c.column)
-    if read.kinds[c.column] == "number": broken = (x < c.ranges[0][case]) | (x > c.ranges[1][case])
-    else: broken = ~c.words[1][case, places(x, c.words[0])]
-    if free.any(): broken |= free[case] if gone is None else free[case] & ~gone
+    if read.kinds[c.column] == "number": broken = (x < c.ranges[0][case].take(index)) | (x > c.ranges[1][case].take(index))
+    else:
+        word, place = indexed(x, c.words[0])
+        broken = (~c.words[1])[case][:, place].ravel().take(index * len(place) + word)
+    if free.any(): broken |= free[case].take(index) if gone is None else free[case].take(index) & ~gone
     rows = np.flatnonzero(broken)  # a row of no case, and a missing value, has broken nothing so far
-    made = [Hit(c.column, "given", rows, [_allowed(c, k, v) for k, v in c.cases.items()], case=case[rows])] if len(rows) else []
-    lacks = np.flatnonzero(gone & owes[case]) if gone is not None and c.required else []
-    if len(lacks): made.append(Hit(c.column, "given", lacks, [_allowed(c, k, None) for k in c.cases], case=case[lacks]))
+    made = [Hit(c.column, "given", rows, [_allowed(c, k, v) for k, v in c.cases.items()], case=case[index[rows]])] if len(rows) else []
+    lacks = np.flatnonzero(gone & owes[case].take(index)) if gone is not None and c.required else []
+    if len(lacks): made.append(Hit(c.column, "given", lacks, [_allowed(c, k, None) for k in c.cases], case=case[index[lacks]]))
     return made
 
 # %% ../nbs/03_testing.ipynb #614d552c
