@@ -4,25 +4,24 @@
 
 # %% auto #0
 __all__ = ['WORDS', 'MAX_WORDS', 'MAX_SHAPES', 'NEW_WORDS', 'FEW', 'ENOUGH', 'LEARNERS', 'ROOM', 'BREAKS', 'STEADY', 'MAX_CASES',
-           'MAX_COLUMNS', 'PERIODS', 'CUTS', 'WORDS_OF_CELLS', 'PROMISE', 'ARTICLE', 'LONG', 'MANY', 'WRITERS',
-           'NO_TWIN', 'REMEMBER', 'TOO_GOOD', 'SUSPECT', 'AFTERWARDS', 'LEAST', 'NUMBERS', 'TEXTS', 'ANY',
-           'CORRUPTIONS', 'REVEALED', 'ALARMS', 'FEWER', 'kind_of', 'parsed', 'missing_mask', 'missing_count',
-           'ColumnRules', 'Relation', 'Cases', 'Condition', 'settled', 'number_limits', 'learn_step', 'off_step',
-           'closed_numbers', 'closed_words', 'places', 'indexed', 'shapes_of', 'closed_shapes', 'longest_run',
-           'word_shares', 'missing_limit', 'learn_column', 'real_order', 'learn_orders', 'hours_apart', 'learn_clocks',
+           'MAX_COLUMNS', 'PERIODS', 'CUTS', 'WORDS_OF_CELLS', 'PROMISE', 'ARTICLE', 'LONG', 'MANY', 'NO_TWIN',
+           'REMEMBER', 'TOO_GOOD', 'SUSPECT', 'AFTERWARDS', 'LEAST', 'NUMBERS', 'TEXTS', 'ANY', 'CORRUPTIONS',
+           'REVEALED', 'ALARMS', 'FEWER', 'kind_of', 'parsed', 'missing_mask', 'missing_count', 'ColumnRules',
+           'Relation', 'Cases', 'Condition', 'settled', 'number_limits', 'learn_step', 'off_step', 'closed_numbers',
+           'closed_words', 'places', 'indexed', 'shapes_of', 'closed_shapes', 'longest_run', 'word_shares',
+           'missing_limit', 'learn_column', 'real_order', 'learn_orders', 'hours_apart', 'learn_clocks',
            'learn_company', 'case_ranges', 'case_words', 'Given', 'Aim', 'widened_cases', 'breaks', 'room', 'tried_out',
            'written', 'givens_of', 'aims_of', 'pairs_with', 'learn_conditions', 'row_hash', 'Seen', 'learn_unique',
            'Freshness', 'learn_freshness', 'surprise_of', 'Branch', 'Novelty', 'grown', 'cut', 'learn_novelty', 'Suite',
            'load_suite', 'learn', 'Hit', 'surely_good', 'Columns', 'Read', 'check_column', 'check_relation', 'cases_of',
            'check_condition', 'Verdicts', 'reasons', 'frame', 'as_table', 'doubts', 'check', 'plain_features', 'Runs',
-           'runs_of', 'Tally', 'take', 'tallied', 'finding', 'findings', 'table_writer', 'set_aside', 'quarantine',
-           'replay', 'open_batches', 'with_types', 'test_file', 'row_lines', 'summary', 'summary_text', 'Stream',
-           'save_stream', 'load_stream', 'cells', 'cells_auc', 'column_power', 'leaks', 'differences', 'out_of_sample',
-           'label_suspects', 'flipped', 'label_recall', 'Corruption', 'replaced', 'scaled', 'sign_flip', 'placeholder',
-           'null_spike', 'reworded', 'typo', 'new_category', 'decimal_comma', 'misaligned', 'rounded_unit',
-           'encoding_damage', 'swapped', 'shifted_time', 'duplicated', 'stuck', 'duplicated_hour', 'out_of_order',
-           'truncated', 'biased', 'trials', 'recall', 'table_verdicts', 'witness', 'revealed', 'Oddity', 'oddities',
-           'stricter', 'to_pandera']
+           'runs_of', 'Tally', 'take', 'tallied', 'finding', 'findings', 'set_aside', 'quarantine', 'replay',
+           'with_types', 'test_file', 'row_lines', 'summary', 'summary_text', 'Stream', 'save_stream', 'load_stream',
+           'cells', 'cells_auc', 'column_power', 'leaks', 'differences', 'out_of_sample', 'label_suspects', 'flipped',
+           'label_recall', 'Corruption', 'replaced', 'scaled', 'sign_flip', 'placeholder', 'null_spike', 'reworded',
+           'typo', 'new_category', 'decimal_comma', 'misaligned', 'rounded_unit', 'encoding_damage', 'swapped',
+           'shifted_time', 'duplicated', 'stuck', 'duplicated_hour', 'out_of_order', 'truncated', 'biased', 'trials',
+           'recall', 'table_verdicts', 'witness', 'revealed', 'Oddity', 'oddities', 'stricter', 'to_pandera']
 
 # %% ../nbs/03_testing.ipynb #c4a2fc11
 import contextlib, functools, itertools, json, math, re, zipfile
@@ -38,9 +37,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.dataset as pads
-import pyarrow.parquet as pq
 import pydantic
 from scipy.stats import chi2_contingency, false_discovery_control, ks_2samp, norm, spearmanr
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -1658,38 +1654,11 @@ def _moment(now) -> float:
     try: return pd.Timestamp(now).timestamp()
     except (ValueError, TypeError): raise BadInput(f"now = {now}: no time; write it like 2013-04-01T06:00") from None
 
-# %% ../nbs/03_testing.ipynb #2c6c259f
-WRITERS = {".parquet": (pq.ParquetWriter, lambda table: table), ".csv": (pa.csv.CSVWriter, lambda table: _flat(table))}
-
-@contextlib.contextmanager
-def table_writer(
-    path,  # a Parquet or CSV file; None: nothing is written
-):
-    "Yields a function that appends a table to a file; the file appears when all is written."
-    if path is None: return (yield lambda table: None)
-    if Path(path).suffix not in WRITERS: raise BadInput(f"{shown(path)}: rows are written as .parquet or .csv; change the ending")
-    opened, shape = WRITERS[Path(path).suffix]
-    with core.atomic(path) as tmp:
-        made = []
-        def add(table):
-            if not made: made.append(opened(tmp, shape(table).schema))
-            if len(table): made[0].write_table(shape(table))
-        try:
-            yield add
-            if made: made[0].close()
-        except BaseException:
-            with contextlib.suppress(OSError, pa.ArrowException): made and made[0].close()
-            raise
-
 # %% ../nbs/03_testing.ipynb #ce54eece
-def _flat(table):
-    "Lists as text, since CSV has none; reasons are joined by semicolons."
-    for i, name in enumerate(table.column_names):
-        if kind_of(table[name].type) != "other": continue
-        column = _one_array(table[name])
-        text = pc.binary_join(column, "; ") if table.schema.field(i).type == pa.list_(pa.string()) else _as_text(column)
-        table = table.set_column(i, name, text)
-    return table
+def _for_readers(table, path):
+    "A CSV has no lists: reasons become one text, joined by semicolons."
+    if path is None or formats.file_kind(path) != "csv": return table
+    return table.set_column(table.column_names.index("reasons"), "reasons", pc.binary_join(_one_array(table["reasons"]), "; "))
 
 # %% ../nbs/03_testing.ipynb #ba95d798
 def set_aside(verdicts: Verdicts) -> pa.Table:
@@ -1706,7 +1675,7 @@ def quarantine(
 ) -> dict:       # {period: Tally}
     "Pass the whole data set through the suite and set the bad rows aside."
     seen, tallies = Seen(), {p: Tally() for p in data.periods}
-    with table_writer(path) as write:
+    with formats.table_writer(path) as write:
         for period in core.track(data.periods, "testing"):
             for batch in data.batches(periods=[period]):
                 verdicts = suite.check(batch, seen)
@@ -1716,14 +1685,14 @@ def quarantine(
 
 # %% ../nbs/03_testing.ipynb #3d3a895a
 def replay(
-    path,            # the quarantine, .parquet or .csv; it keeps the rows that are still bad
+    path,            # the quarantine; it keeps the rows that are still bad
     suite: Suite,
     fix=None,        # a function: table to table with the same rows, mended
     good=None,       # a file for the rows that pass, which must not be there yet
 ) -> pa.Table:       # the rows that pass
     "Judge quarantined rows again; both files are replaced whole, the good rows first, so that nothing is lost."
     if good and Path(good).exists(): raise BadInput(f"{shown(good)} is there already; name another file for the rows that come out")
-    old = _quarantined(path)
+    old = formats.open_table(path, types="all").read()
     if "reasons" not in old.column_names: raise BadInput(f"{shown(path)}: it has no column 'reasons'; is it a quarantine?")
     rows = old.drop_columns([c for c in ("reasons", "novelty") if c in old.column_names])
     mended = fix(rows) if fix else rows
@@ -1732,8 +1701,8 @@ def replay(
     twins = _still_twins(suite, old, rows, mended)
     if twins is not None: verdicts.hits.append(twins)
     out = verdicts.good_rows
-    for file, table in ((good, out), (path, set_aside(verdicts))):
-        with table_writer(file) as write: write(table)
+    for file, table in ((good, out), (path, _for_readers(set_aside(verdicts), path))):
+        with formats.table_writer(file) as write: write(table)
     return out
 
 # %% ../nbs/03_testing.ipynb #5c30ff9a
@@ -1747,60 +1716,6 @@ def _still_twins(suite, old, rows, mended) -> Hit | None:
     kinds = {c: suite.columns[c].type for c in suite.unique}
     again = np.flatnonzero(was & (row_hash(rows, kinds) == row_hash(mended, kinds)))
     return Hit(suite.unique[0] if len(kinds) == 1 else "", "unique", again, NO_TWIN) if len(again) else None
-
-def _quarantined(path) -> pa.Table:
-    "The rows of a quarantine, which may be empty."
-    try: return formats.open_source(path)
-    except BadInput as e:
-        if "no rows" in str(e) and Path(path).suffix == ".parquet": return pq.read_table(path)
-        raise
-
-# %% ../nbs/03_testing.ipynb #8c4dd87c
-def open_batches(
-    path,        # CSV, Parquet or ORC file, a folder of Parquet files, or the name of a bundled table
-    batch_rows,  # rows at a time
-    coded=(),    # text columns that a Parquet file may give with a dictionary
-):               # an iterator of record batches, and whether they have types (a CSV has none)
-    "Read a table piece by piece."
-    file = Path(path)
-    if not file.exists() or (file.is_file() and (file.stat().st_size == 0 or file.suffix not in (".csv", ".tsv", ".parquet", ".orc"))):
-        return formats.open_source(path).to_batches(batch_rows), True
-    if file.suffix in (".csv", ".tsv"): return _csv_batches(file), False
-    return _columnar_batches(file, batch_rows, coded), True
-
-# %% ../nbs/03_testing.ipynb #c11335b9
-def _columnar_batches(path, batch_rows, coded=()):
-    "Batches of a Parquet or ORC file or a folder of Parquet, none ahead of time; damage is a sentence, wherever in the file it is."
-    kind = "ORC" if path.suffix == ".orc" else "Parquet"
-    def opened(p):
-        if kind == "Parquet" and p.is_file():
-            file = pq.ParquetFile(p, buffer_size=1 << 20, pre_buffer=False, read_dictionary=list(coded))
-            return file.schema_arrow, file.iter_batches(batch_rows)
-        found = pads.dataset(p, format=kind.lower(), partitioning="hive")
-        return found.schema, found.to_batches(batch_size=batch_rows, batch_readahead=1, fragment_readahead=1)
-    schema, batches = formats._read_columnar(path, opened, kind)
-    formats._check_names(schema.names, path)
-    while (batch := formats._read_columnar(path, lambda p: next(batches, None), kind)) is not None: yield batch
-
-# %% ../nbs/03_testing.ipynb #fabe21c3
-def _csv_batches(path):
-    "A CSV in blocks of 8 MB, every column as text; what cannot be read is a sentence."
-    delimiter, ragged = "\t" if path.suffix == ".tsv" else ",", []
-    formats._check_header(path, delimiter)
-    def parse(handler): return pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=handler)
-    read = pa.csv.ReadOptions(block_size=1 << 23, use_threads=False)
-    try:
-        with pa.csv.open_csv(path, read, parse(lambda row: "skip")) as f: names = f.schema.names
-        formats._check_names(names, path)
-        convert = pa.csv.ConvertOptions(null_values=formats.NULLS, strings_can_be_null=True, column_types={n: pa.string() for n in names})
-        with pa.csv.open_csv(path, read, parse(lambda row: ragged.append(row) or "skip"), convert) as f:
-            for batch in f:
-                formats._check_ragged(path, ragged)
-                yield batch
-        formats._check_ragged(path, ragged)
-    except pa.ArrowInvalid as e:
-        if "UTF8" in str(e): raise BadInput(formats._not_utf8(path, "unknown")) from None
-        raise BadInput(f"{shown(path)}: {str(e).splitlines()[0]}; mend that line") from None
 
 # %% ../nbs/03_testing.ipynb #b517932a
 def with_types(
@@ -1824,9 +1739,9 @@ REMEMBER = 4_000_000  # rows among which duplicates are looked for in a file or 
 def test_file(
     path,                # table to test
     suite,               # a suite, or its file
-    good=None,           # file for the good rows, .parquet or .csv
+    good=None,           # file for the good rows, in any format that `formats.convert` writes
     bad=None,            # file for the bad rows, with their reasons
-    batch_rows=131_072,  # rows in memory at a time; a CSV is read in blocks of 8 MB
+    batch_rows=131_072,  # rows in memory at a time; a CSV is read in blocks of 4 MB
     verdicts=None,       # file for one line per row: its number, whether it is bad, reasons, novelty
     now=None,            # the present time, to judge how old the newest row is
 ) -> dict:               # file, rows, bad, bad_share, broken, findings, good, bad_file, verdicts
@@ -1841,13 +1756,14 @@ def test_file(
 def _pass_through(suite, path, batch_rows, good, bad, verdicts) -> Tally:
     "Judge batch by batch; all files appear when all is read, or none."
     seen, tally = Seen(REMEMBER), Tally()
-    batches, typed = open_batches(path, batch_rows, [c for c, r in suite.columns.items() if r.type == "text"])
-    with table_writer(good) as write_good, table_writer(bad) as write_bad, table_writer(verdicts) as write_lines:
+    batches, typed = formats.open_batches(path, batch_rows, [c for c, r in suite.columns.items() if r.type == "text"])
+    plain = typed or (good and formats.file_kind(good) == "csv")
+    with formats.table_writer(good) as write_good, formats.table_writer(bad) as write_bad, formats.table_writer(verdicts) as write_lines:
         for batch in batches:
             judged = suite.check(batch, seen)
-            if verdicts: write_lines(row_lines(judged, tally.rows))
-            if good: write_good(judged.good_rows if typed or str(good).endswith(".csv") else with_types(judged.good_rows, suite))
-            if bad: write_bad(set_aside(judged))
+            if verdicts: write_lines(_for_readers(row_lines(judged, tally.rows), verdicts))
+            if good: write_good(judged.good_rows if plain else with_types(judged.good_rows, suite))
+            if bad: write_bad(_for_readers(set_aside(judged), bad))
             tally.add(judged, typed)
         if not tally.rows: raise BadInput(f"{shown(path)}: it has no rows to test")
     return tally
@@ -1861,7 +1777,8 @@ def row_lines(verdicts: Verdicts, first=0) -> pa.Table:
 
 # %% ../nbs/03_testing.ipynb #33d88295
 def _check_places(path, *outputs):
-    "Outputs must differ from the input and from each other."
+    "Outputs have a known format and differ from the input and from each other."
+    for p in filter(None, outputs): formats.file_kind(p)
     given = [Path(p) for p in (path, *outputs) if p]
     if len({p.resolve() for p in given}) < len(given): raise BadInput(f"{shown(given[1])}: it would replace another file of this test; name another")
 

@@ -432,7 +432,7 @@ def test_places_and_arguments(suite, table, tmp_path):
     pq.write_table(table, path)
     for args, part in [((path, suite, path), "would replace"),
                        ((path, suite, tmp_path / "g.parquet", tmp_path / "g.parquet"), "would replace"),
-                       ((path, suite, tmp_path / "g.xlsx"), "written as .parquet or .csv"), ((tmp_path / "no.csv", suite), "no such file"),
+                       ((path, suite, tmp_path / "g.xlsx"), "unknown format '.xlsx'"), ((tmp_path / "no.csv", suite), "no such file"),
                        ((path, tmp_path / "none.json"), "no such suite")]:
         with core.refused(part):
             testing.test_file(*args)
