@@ -1502,7 +1502,7 @@ class Runs:
         bridge = (self.last[0], self.last[1] + later.first[1]) if goes_on else (None, 0)
         first = bridge if goes_on and self.first[1] == self.rows else self.first
         last = bridge if goes_on and later.first[1] == later.rows else later.last
-        return Runs(self.rows + later.rows, first, last, max(self.longest, later.longest, bridge, key=lambda r: r[1]))
+        return Runs(self.rows + later.rows, first, last, max(self.longest, bridge, later.longest, key=lambda r: r[1]))
 
 def runs_of(x: np.ndarray) -> Runs:
     "The runs of a column; NaN ends a run."
