@@ -727,9 +727,11 @@ class Opened:
 def _scan(table, part, rows):
     "Batches of one file."
     if part.kind in ("parquet", "arrow"):
-        scanner = pads.Scanner.from_fragment(part.fragment, schema=table.full, columns=table.columns, filter=table.filter, batch_size=rows,
-                                             batch_readahead=1, fragment_readahead=1)
-        for batch in scanner.to_batches(): yield _validated(batch) if part.kind == "arrow" else batch
+        # one group of rows after the other: inside a fragment Arrow reads ahead as far as it can, and memory grows with the file
+        for piece in part.fragment.split_by_row_group(table.filter, table.full) if part.kind == "parquet" else [part.fragment]:
+            scanner = pads.Scanner.from_fragment(piece, schema=table.full, columns=table.columns, filter=table.filter, batch_size=rows,
+                                                 batch_readahead=1, fragment_readahead=1)
+            for batch in scanner.to_batches(): yield _validated(batch) if part.kind == "arrow" else batch
         return
     schema = pa.schema([table.full.field(c) for c in table.needed])
     for batch in _pieces(part, table):
@@ -737,6 +739,7 @@ def _scan(table, part, rows):
         if table.filter is not None: found = found.filter(table.filter)
         for start in range(0, len(found), rows): yield found.select(table.columns).slice(start, rows).combine_chunks().to_batches()[0]
 
+# %% ../nbs/02_formats.ipynb #c7e75e01
 def _fitted(batch, part, schema):
     "A batch with these columns: types grow, hive keys are filled in, columns that the file lacks are missing."
     def column(f):
