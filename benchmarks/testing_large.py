@@ -4,7 +4,6 @@ The year of flights is repeated with shifted dates; `test_file` tests one millio
 reports its peak of resident memory. Bad rows are written with their reasons.
 """
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -37,7 +36,8 @@ def once(path, suite):
     start = time.perf_counter()
     found = testing.test_file(path, suite, bad=Path(path).with_name("bad.parquet"))
     seconds = time.perf_counter() - start
-    print(json.dumps(dict(seconds=seconds, rows=found["rows"], bad=found["bad"], peak_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)))
+    told = dict(line.split(":", 1) for line in open("/proc/self/status"))  # getrusage would count the memory of the parent too
+    print(json.dumps(dict(seconds=seconds, rows=found["rows"], bad=found["bad"], peak_mb=int(told["VmHWM"].split()[0]) / 1024)))
 
 
 def main():

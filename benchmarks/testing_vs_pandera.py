@@ -43,12 +43,12 @@ def prepared():
 
 
 def ours():
-    from mlsys import testing
+    from mlsys import formats
     suite, table = prepared()
 
     def from_disk():
         bad = 0
-        for batch in testing.open_batches(DISK, 131_072, [c for c, r in suite.columns.items() if r.type == "text"])[0]:
+        for batch in formats.open_batches(DISK, 131_072, [c for c, r in suite.columns.items() if r.type == "text"])[0]:
             verdicts = suite.check(batch)
             bad += int(verdicts.bad.sum())
             verdicts.reasons()

@@ -324,6 +324,7 @@ class Part:
     name: str    # what its ending is read from
     kind: str
     keys: dict   # hive keys of its folders
+    coded: tuple = ()  # text columns of a Parquet file that are read with a dictionary
 
     @property
     def delimiter(self): return "\t" if self.name.removesuffix(".gz").endswith(".tsv") else ","
@@ -340,13 +341,14 @@ class Part:
 def parts_of(
     path,
     filesystem=None,
+    coded=(),  # text columns of Parquet files that are read with a dictionary
 ) -> list[Part]:
     "The files that make a table."
     disk, root = locate(path, filesystem)
     files = _files(disk, root, path)
     kinds = {file_kind(f): f for f in files}
     if len(kinds) > 1: raise BadInput(f"{_told(path)}: the folder mixes formats ({', '.join(map(_told, kinds.values()))}); keep one")
-    return [Part(disk, f, f.lower(), next(iter(kinds)), keys) for f, keys in zip(files, _keys(files, root))]
+    return [Part(disk, f, f.lower(), next(iter(kinds)), keys, tuple(coded)) for f, keys in zip(files, _keys(files, root))]
 
 # %% ../nbs/02_formats.ipynb #60cad60d
 class Lied(BadInput):
@@ -415,10 +417,12 @@ def _schema_of(part):
     _check_names(schema.names, part.path)
     return schema
 
+# %% ../nbs/02_formats.ipynb #07f5d820
 def _fragment(part):
     "A Parquet or Arrow file as Arrow's scanner knows it; its hive keys let a filter skip it unread."
     known = [pads.field(k) == v if v is not None else pads.field(k).is_null() for k, v in part.keys.items()]
-    format = PARQUET if part.kind == "parquet" else pads.IpcFileFormat()
+    parquet = pads.ParquetFileFormat(page_checksum_verification=True, dictionary_columns=part.coded)
+    format = parquet if part.kind == "parquet" else pads.IpcFileFormat()
     return format.make_fragment(part.path, filesystem=part.disk, partition_expression=reduce(lambda a, b: a & b, known) if known else None)
 
 # %% ../nbs/02_formats.ipynb #c7148011
@@ -723,9 +727,11 @@ class Opened:
 def _scan(table, part, rows):
     "Batches of one file."
     if part.kind in ("parquet", "arrow"):
-        scanner = pads.Scanner.from_fragment(part.fragment, schema=table.full, columns=table.columns, filter=table.filter, batch_size=rows,
-                                             batch_readahead=1, fragment_readahead=1)
-        for batch in scanner.to_batches(): yield _validated(batch) if part.kind == "arrow" else batch
+        # one group of rows after the other: inside a fragment Arrow reads ahead as far as it can, and memory grows with the file
+        for piece in part.fragment.split_by_row_group(table.filter, table.full) if part.kind == "parquet" else [part.fragment]:
+            scanner = pads.Scanner.from_fragment(piece, schema=table.full, columns=table.columns, filter=table.filter, batch_size=rows,
+                                                 batch_readahead=1, fragment_readahead=1)
+            for batch in scanner.to_batches(): yield _validated(batch) if part.kind == "arrow" else batch
         return
     schema = pa.schema([table.full.field(c) for c in table.needed])
     for batch in _pieces(part, table):
@@ -733,6 +739,7 @@ def _scan(table, part, rows):
         if table.filter is not None: found = found.filter(table.filter)
         for start in range(0, len(found), rows): yield found.select(table.columns).slice(start, rows).combine_chunks().to_batches()[0]
 
+# %% ../nbs/02_formats.ipynb #c7e75e01
 def _fitted(batch, part, schema):
     "A batch with these columns: types grow, hive keys are filled in, columns that the file lacks are missing."
     def column(f):
@@ -799,9 +806,10 @@ def open_table(
     where=None,       # a SQL condition, or an Arrow expression
     types=None,       # of text files: {column: type}, or "all": read them first to the end for their types
     filesystem=None,  # of pyarrow or fsspec; default: the one that the path names
+    coded=(),         # text columns that a Parquet file gives with a dictionary
 ) -> Opened:
     "Open a table without reading it."
-    parts = parts_of(path, filesystem)
+    parts = parts_of(path, filesystem, coded)
     schemas = [p.schema for p in parts]
     known = _types(types) if types != "all" else text_types(parts)[0] if parts[0].kind in ("csv", "jsonl") else {}
     full = _one_schema(parts, [_with(found, known) for found in schemas] if types == "all" else schemas)
@@ -830,13 +838,14 @@ def _with(schema, known):
 def open_batches(
     path,         # as for `open_table`, or the name of a bundled table
     rows=65_536,  # at a time
+    coded=(),     # text columns that a Parquet file may give with a dictionary
 ) -> tuple:       # an iterator of record batches, and whether they have types: a CSV comes as text
     "A table piece by piece for whoever checks types himself."
     if str(path) in BUNDLED and not Path(path).exists(): return iter(open_source(path).to_batches(rows)), True
     parts = parts_of(path)
     text = parts[0].kind == "csv"
     names = {n: pa.string() for p in parts for n in p.schema.names} if text else None
-    return open_table(path, types=names if text else "all").batches(rows), not text
+    return open_table(path, types=names if text else "all", coded=coded).batches(rows), not text
 
 # %% ../nbs/02_formats.ipynb #eb19158e
 ORC_TYPES = {pa.uint8(): pa.int16(), pa.uint16(): pa.int32(), pa.uint32(): pa.int64(), pa.uint64(): pa.decimal128(20, 0), pa.float16(): pa.float32(),

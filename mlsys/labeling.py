@@ -787,7 +787,7 @@ def open_stream(
 ):                    # record batches
     "Read a table piece by piece; a CSV gets its types from its first megabyte."
     file = Path(path)
-    if file.suffix not in (".csv", ".tsv") or not file.exists() or not file.stat().st_size: return testing.open_batches(path, batch_rows)[0]
+    if file.suffix not in (".csv", ".tsv") or not file.exists() or not file.stat().st_size: return formats.open_batches(path, batch_rows)[0]
     return _csv_stream(file, batch_rows)
 
 def _csv_stream(file, batch_rows):
@@ -849,7 +849,7 @@ def label_file(
     proba = class_proba(L, classes, how, balance)
     made = labels_table(L, proba, classes)
     if queue: _write_queue(path, queue, L, proba, functions, classes, people, batch_rows)
-    with testing.table_writer(out) as write: write(_flat(made) if str(out).endswith(".csv") else made)
+    with formats.table_writer(out) as write: write(_flat(made) if str(out).endswith(".csv") else made)
     return told(L, made, functions, classes) | dict(file=str(path), out=str(out), queue=str(queue) if queue else None)
 
 # %% ../nbs/05_labeling.ipynb #f0d5933e
@@ -880,7 +880,7 @@ def _said(votes, functions, classes):
 def _write_queue(path, queue, L, proba, functions, classes, people, batch_rows):
     "The rows with most doubt among those that have a vote, in the order of the file."
     wanted, start = np.sort(next_rows(people, proba=proba, labelled=np.flatnonzero((L < 0).all(1)))), 0
-    with testing.table_writer(queue) as write:
+    with formats.table_writer(queue) as write:
         for batch in open_stream(path, batch_rows):
             here = wanted[(wanted >= start) & (wanted < start + len(batch))]
             rows = pa.Table.from_batches([batch]).take(pa.array(here - start))

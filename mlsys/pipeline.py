@@ -23,6 +23,7 @@ class Stage:
     reads: tuple = ()       # folders of earlier stages
     writes: tuple = ()      # folders of its own
     sections: tuple = ()    # sections of the card that it uses
+    files: tuple = ()       # tables of the book that it reads where they are there
 
     @property
     def name(self): return self.chapter.partition("_")[2]
@@ -31,9 +32,9 @@ class Stage:
 STAGES = [
     Stage("01_design", (), ("design",), ("data", "run", "inference", "location", "learning", "metrics", "constraints")),
     Stage("02_formats", (), ("table", "formats"), ("data", "run")),
-    Stage("03_testing", ("table",), ("testing",), ("data", "run")),
+    Stage("03_testing", ("table",), ("testing",), ("data", "run"), ("data/online_retail.parquet",)),
     Stage("04_versioning", ("table", "testing"), ("versioning",), ("data", "run", "constraints")),
-    Stage("05_labeling", ("table",), ("labeling",), ("data", "run")),
+    Stage("05_labeling", ("table",), ("labeling",), ("data", "run"), ("data/food_reviews.parquet",)),
     Stage("06_training", ("table", "testing"), ("training",), ("data", "inference", "location", "learning", "metrics", "constraints", "run")),
     Stage("07_online", ("table", "testing", "training"), ("online",), ("data", "learning", "run")),
     Stage("08_evaluation", ("table", "training", "testing"), ("evaluation",), ("data", "metrics", "run", "inference")),
@@ -136,6 +137,7 @@ def _stage_entry(stage, s, card, here):
     at = lambda name: f"{s.run.build}/{core.table_name(s) if name == 'table' else name}"
     module = Path(__file__).parent / f"{stage.name}.py"
     deps = [here(chapters()[stage.chapter]), *map(here, code_behind(module) if module.exists() else []), *map(at, stage.reads)]
+    deps += [f for f in stage.files if (s.home / f).exists()]
     if "table" in stage.writes and (s.home / s.data.source).exists(): deps.append(s.data.source)
     labels = f"labels/{core.table_name(s)}"  # what people answered at the desk
     if "labeling" in stage.writes and (s.home / labels).exists(): deps.append(labels)

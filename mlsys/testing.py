@@ -4,25 +4,24 @@
 
 # %% auto #0
 __all__ = ['WORDS', 'MAX_WORDS', 'MAX_SHAPES', 'NEW_WORDS', 'FEW', 'ENOUGH', 'LEARNERS', 'ROOM', 'BREAKS', 'STEADY', 'MAX_CASES',
-           'MAX_COLUMNS', 'PERIODS', 'CUTS', 'WORDS_OF_CELLS', 'PROMISE', 'ARTICLE', 'LONG', 'MANY', 'WRITERS',
-           'NO_TWIN', 'REMEMBER', 'TOO_GOOD', 'SUSPECT', 'AFTERWARDS', 'LEAST', 'NUMBERS', 'TEXTS', 'ANY',
-           'CORRUPTIONS', 'REVEALED', 'ALARMS', 'FEWER', 'kind_of', 'parsed', 'missing_mask', 'missing_count',
-           'ColumnRules', 'Relation', 'Cases', 'Condition', 'settled', 'number_limits', 'learn_step', 'off_step',
-           'closed_numbers', 'closed_words', 'places', 'shapes_of', 'closed_shapes', 'longest_run', 'word_shares',
+           'MAX_COLUMNS', 'PERIODS', 'CUTS', 'WORDS_OF_CELLS', 'PROMISE', 'ARTICLE', 'LONG', 'MANY', 'NO_TWIN',
+           'REMEMBER', 'TOO_GOOD', 'SUSPECT', 'AFTERWARDS', 'LEAST', 'NUMBERS', 'TEXTS', 'ANY', 'CORRUPTIONS',
+           'REVEALED', 'ALARMS', 'FEWER', 'kind_of', 'parsed', 'missing_mask', 'missing_count', 'ColumnRules',
+           'Relation', 'Cases', 'Condition', 'settled', 'number_limits', 'learn_step', 'off_step', 'closed_numbers',
+           'closed_words', 'places', 'indexed', 'shapes_of', 'closed_shapes', 'longest_run', 'word_shares',
            'missing_limit', 'learn_column', 'real_order', 'learn_orders', 'hours_apart', 'learn_clocks',
            'learn_company', 'case_ranges', 'case_words', 'Given', 'Aim', 'widened_cases', 'breaks', 'room', 'tried_out',
            'written', 'givens_of', 'aims_of', 'pairs_with', 'learn_conditions', 'row_hash', 'Seen', 'learn_unique',
            'Freshness', 'learn_freshness', 'surprise_of', 'Branch', 'Novelty', 'grown', 'cut', 'learn_novelty', 'Suite',
-           'load_suite', 'learn', 'Hit', 'surely_good', 'Columns', 'Read', 'check_column', 'check_relation', 'case_of',
+           'load_suite', 'learn', 'Hit', 'surely_good', 'Columns', 'Read', 'check_column', 'check_relation', 'cases_of',
            'check_condition', 'Verdicts', 'reasons', 'frame', 'as_table', 'doubts', 'check', 'plain_features', 'Runs',
-           'runs_of', 'Tally', 'take', 'tallied', 'finding', 'findings', 'table_writer', 'set_aside', 'quarantine',
-           'replay', 'open_batches', 'with_types', 'test_file', 'row_lines', 'summary', 'summary_text', 'Stream',
-           'save_stream', 'load_stream', 'cells', 'cells_auc', 'column_power', 'leaks', 'differences', 'out_of_sample',
-           'label_suspects', 'flipped', 'label_recall', 'Corruption', 'replaced', 'scaled', 'sign_flip', 'placeholder',
-           'null_spike', 'reworded', 'typo', 'new_category', 'decimal_comma', 'misaligned', 'rounded_unit',
-           'encoding_damage', 'swapped', 'shifted_time', 'duplicated', 'stuck', 'duplicated_hour', 'out_of_order',
-           'truncated', 'biased', 'trials', 'recall', 'table_verdicts', 'witness', 'revealed', 'Oddity', 'oddities',
-           'stricter', 'to_pandera']
+           'runs_of', 'Tally', 'take', 'tallied', 'finding', 'findings', 'set_aside', 'quarantine', 'replay',
+           'with_types', 'test_file', 'row_lines', 'summary', 'summary_text', 'Stream', 'save_stream', 'load_stream',
+           'cells', 'cells_auc', 'column_power', 'leaks', 'differences', 'out_of_sample', 'label_suspects', 'flipped',
+           'label_recall', 'Corruption', 'replaced', 'scaled', 'sign_flip', 'placeholder', 'null_spike', 'reworded',
+           'typo', 'new_category', 'decimal_comma', 'misaligned', 'rounded_unit', 'encoding_damage', 'swapped',
+           'shifted_time', 'duplicated', 'stuck', 'duplicated_hour', 'out_of_order', 'truncated', 'biased', 'trials',
+           'recall', 'table_verdicts', 'witness', 'revealed', 'Oddity', 'oddities', 'stricter', 'to_pandera']
 
 # %% ../nbs/03_testing.ipynb #c4a2fc11
 import contextlib, functools, itertools, json, math, re, zipfile
@@ -38,9 +37,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.dataset as pads
-import pyarrow.parquet as pq
 import pydantic
 from scipy.stats import chi2_contingency, false_discovery_control, ks_2samp, norm, spearmanr
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -352,31 +348,45 @@ def places(
     labels: list,  # texts; numbers as text where the values are numbers
 ) -> np.ndarray:   # int array, -1 where a value is none of them
     "For each value its place in a list."
-    if isinstance(values, np.ndarray): return _number_places(values, np.array(labels, float))
-    coded = values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
-    at = pc.index_in(coded.dictionary.cast(pa.string()), value_set=pa.array(labels, pa.string())).fill_null(-1).to_numpy()
-    if coded.null_count: return np.append(at, -1)[coded.indices.fill_null(len(at)).to_numpy()]
-    return at[_raw(coded.indices)]
+    index, place = indexed(values, labels)
+    return place.take(index)
 
 # %% ../nbs/03_testing.ipynb #463854c9
-def _number_places(x, known):
-    "The same for numbers: whole ones by an array over their range, others by search."
-    order = np.argsort(known)
-    low, high = known[order[0]], known[order[-1]]
-    if high - low > 10_000 or (known != np.rint(known)).any():
-        at = np.minimum(np.searchsorted(known[order], x), len(known) - 1)
-        return np.where(known[order][at] == x, order[at], -1)
-    at = np.full(int(high - low) + 3, -1)
-    at[1 + (known - low).astype(int)] = np.arange(len(known))
-    inside = np.fmin(np.fmax(x - (low - 1), 0), high - low + 2)  # fmax and fmin turn NaN into a number: 0, which is none
-    place = inside.astype(np.int32)
-    return at[place] if x.dtype.kind != "f" else np.where(place == inside, at[place], -1)
+def _number_index(x, known):
+    "For each number its place in a list, counted from 1; 0: none. At most two decimals: by an array over their range; others: by search."
+    values = np.append(np.nan, known)
+    if not len(known): return np.zeros(len(x), np.intp)
+    scale = next((s for s in (1, 10, 100) if (np.abs(known * s - np.rint(known * s)) < 1e-9).all()), None)
+    if scale is None or (known.max() - known.min()) * scale > 10_000 or np.abs(known).max() > 1e9:
+        order = np.argsort(known)
+        index = 1 + order[np.minimum(np.searchsorted(known[order], x), len(known) - 1)]
+        return index * (values.take(index) == x)
+    low, high = (int(np.rint(v * scale)) for v in (known.min(), known.max()))
+    at = np.zeros(high - low + 3, np.intp)  # the first and the last stand for all that lies outside
+    at[np.rint(known * scale).astype(int) - (low - 1)] = np.arange(1, len(values))
+    if x.dtype.kind != "f" and scale == 1: return at.take(np.clip(x.astype(np.intp, copy=False) - (low - 1), 0, len(at) - 1))
+    with np.errstate(invalid="ignore"):  # NaN becomes some whole number, which the comparison turns down
+        index = at.take(np.clip((x * scale - (low - 1.5) if scale > 1 else x - (low - 1.5)).astype(np.intp), 0, len(at) - 1))
+    return index * (values.take(index) == x)
+
+# %% ../nbs/03_testing.ipynb #264a7aae
+def indexed(
+    values,        # from `parsed`
+    labels: list,  # texts; numbers as text where the values are numbers
+) -> tuple:        # int array over the values, and for each of its numbers a place in the list, -1 for none
+    "For each value its place in a list, in two steps: what depends on the place can be worked out before the second, for few numbers."
+    if isinstance(values, np.ndarray): return _number_index(values, np.array(labels, float)), np.arange(-1, len(labels))
+    coded = values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
+    at = pc.index_in(coded.dictionary.cast(pa.string()), value_set=pa.array(labels, pa.string())).fill_null(-1).to_numpy()
+    index = np.where(_valid(coded.indices), _raw(coded.indices), len(at)) if coded.null_count else _raw(coded.indices)
+    return index.astype(np.intp), np.append(at, -1)  # NumPy takes by its own index type at once, by any other with a detour
 
 # %% ../nbs/03_testing.ipynb #7a5664e9
 def shapes_of(
     words: pa.Array,  # text
 ) -> pa.Array:
     "The form of each word: runs of capitals, small letters and digits become A, a and 9."
+    if (made := _ascii_shapes(words)) is not None: return made
     for found, sign in ((r"\p{Ll}+", "a"), (r"\p{Lu}+", "A"), (r"\p{Nd}+", "9")): words = pc.replace_substring_regex(words, found, sign)
     return words
 
@@ -391,6 +401,20 @@ def closed_shapes(
     half, counts = len(codes) // 2, np.bincount(codes, minlength=len(forms.dictionary))
     if np.count_nonzero(counts) > MAX_SHAPES or np.mean(~np.isin(codes[half:], codes[:half])) > NEW_WORDS: return None
     return [forms.dictionary[int(i)].as_py() for i in np.argsort(-counts, kind="stable") if counts[i]]
+
+# %% ../nbs/03_testing.ipynb #6c08671f
+_SIGNS = np.frombuffer(re.sub(b"[0-9]", b"9", re.sub(b"[A-Z]", b"A", re.sub(b"[a-z]", b"a", bytes(range(128))))), np.uint8)
+
+def _ascii_shapes(words) -> pa.Array | None:
+    "The same at once for all letters, where all are ASCII and no word is null: the first letter of a run stays."
+    if not len(words) or words.null_count: return None
+    ends = np.frombuffer(words.buffers()[1], np.int32)[words.offset:words.offset + len(words) + 1]
+    text = np.frombuffer(words.buffers()[2] or b"", np.uint8)[ends[0]:ends[-1]]
+    if not len(text) or text.max() > 127: return None
+    signs = _SIGNS[text]
+    kept = np.append(True, signs[1:] != signs[:-1]) | ~np.isin(signs, np.frombuffer(b"aA9", np.uint8))
+    kept[(ends[:-1] - ends[0])[np.diff(ends) > 0]] = True
+    return pa.StringArray.from_buffers(len(words), pa.py_buffer(np.append(0, np.cumsum(kept))[ends - ends[0]].astype(np.int32)), pa.py_buffer(signs[kept]))
 
 # %% ../nbs/03_testing.ipynb #0b651a25
 FEW, ENOUGH = 100, 20  # fewer rows say nothing about a share; fewer say nothing at all
@@ -1067,7 +1091,8 @@ def _name(value): return f"'{value}'" if isinstance(value, str) else f"{value:g}
 def _where(x, fine) -> np.ndarray | None:
     "Rows of a dictionary-encoded text whose word is not fine; None where all are. It costs the dictionary, not the rows."
     if fine.all(): return None
-    return (~fine).take(_raw(x.indices), mode="clip") & _valid(x.indices)
+    broken = (~fine).take(_raw(x.indices).astype(np.intp), mode="clip")
+    return broken & _valid(x.indices) if x.null_count else broken
 
 # %% ../nbs/03_testing.ipynb #598f7481
 def _broken_text(x, rules):
@@ -1094,8 +1119,8 @@ def surely_good(
     if rules.type != "number" or not _plain_number(kind) or rules.values is not None or not len(column): return False
     if (rules.required and column.null_count) or (rules.whole and not rules.step and pa.types.is_floating(kind)): return False
     low, high = _raw(column).min(), _raw(column).max()  # NaN if any value is
-    if rules.step and off_step(_raw(column), rules.step).any(): return False
-    return bool((-math.inf if rules.min is None else rules.min) <= low and high <= (math.inf if rules.max is None else rules.max))
+    inside = (-math.inf if rules.min is None else rules.min) <= low and high <= (math.inf if rules.max is None else rules.max)
+    return bool(inside) and not (rules.step and off_step(_raw(column), rules.step).any())
 
 # %% ../nbs/03_testing.ipynb #d92c42c6
 class Columns:
@@ -1128,6 +1153,8 @@ class Read(Columns):
 
     def missing(self, name):
         "Bool array, or None where no value is missing; what cannot be read is not missing."
+        column = self.column(name)
+        if self.kinds[name] == "number" and pa.types.is_signed_integer(column.type): return ~_valid(column) if column.null_count else None
         if name not in self._missing:
             x, unreadable = self.parsed(name)
             gone = missing_mask(x)
@@ -1156,10 +1183,10 @@ def check_column(
 
 # %% ../nbs/03_testing.ipynb #673ed603
 def _in_order(a, b, within) -> bool:
-    "A quick look: two columns of numbers of which no row breaks a <= b, or b <= a + within."
+    "A quick look: two columns of numbers of which no row breaks a <= b, or b <= a + within; what stands where a value is null may say no."
     if not (_plain_number(a.type) and _plain_number(b.type)): return False
-    if within is not None and not (pc.max(pc.subtract(b, a)).as_py() or 0) <= within: return False
-    return not pc.any(pc.greater(a, b)).as_py()
+    x, y = _raw(a), _raw(b)
+    with np.errstate(over="ignore", invalid="ignore"): return not ((x > y).any() or (within is not None and (y - x > within).any()))
 
 def _other_hours(apart, offsets):
     "Which are none of these offsets."
@@ -1198,26 +1225,31 @@ def _check_company(r, read):
     return [Hit(r.columns[1], r.rule, rows, "a value with", r.columns[0])] if len(rows) else []
 
 # %% ../nbs/03_testing.ipynb #492e737a
-def case_of(
+def cases_of(
     c: Condition,
     read: Read,
-) -> np.ndarray:  # int, -1 where the row is no known case
-    "The case of each row."
+) -> tuple:  # int array over the rows, and for each of its numbers a case, -1 for none
+    "The case of each row, in two steps as `indexed`."
     labels, at = c.lookup
-    if len(labels) == 1: return places(read.coded(c.given[0]), labels[0])  # the cases are the labels
-    return at[tuple(places(read.coded(g), x) for g, x in zip(c.given, labels))]
+    index, place = indexed(read.coded(c.given[0]), labels[0])
+    if len(labels) == 1: return index, place  # the cases are the labels
+    more, others = indexed(read.coded(c.given[1]), labels[1])
+    return index * len(others) + more, at[place][:, others].ravel()
 
+# %% ../nbs/03_testing.ipynb #c754cb68
 def check_condition(c: Condition, read: Read) -> list[Hit]:
     "Test one condition: values that their case does not allow, and values that their case owes."
-    case, gone, (free, owes) = case_of(c, read), read.missing(c.column), c.owes
+    (index, case), gone, (free, owes) = cases_of(c, read), read.missing(c.column), c.owes
     x = read.coded(c.column)
-    if read.kinds[c.column] == "number": broken = (x < c.ranges[0][case]) | (x > c.ranges[1][case])
-    else: broken = ~c.words[1][case, places(x, c.words[0])]
-    if free.any(): broken |= free[case] if gone is None else free[case] & ~gone
+    if read.kinds[c.column] == "number": broken = (x < c.ranges[0][case].take(index)) | (x > c.ranges[1][case].take(index))
+    else:
+        word, place = indexed(x, c.words[0])
+        broken = (~c.words[1])[case][:, place].ravel().take(index * len(place) + word)
+    if free.any(): broken |= free[case].take(index) if gone is None else free[case].take(index) & ~gone
     rows = np.flatnonzero(broken)  # a row of no case, and a missing value, has broken nothing so far
-    made = [Hit(c.column, "given", rows, [_allowed(c, k, v) for k, v in c.cases.items()], case=case[rows])] if len(rows) else []
-    lacks = np.flatnonzero(gone & owes[case]) if gone is not None and c.required else []
-    if len(lacks): made.append(Hit(c.column, "given", lacks, [_allowed(c, k, None) for k in c.cases], case=case[lacks]))
+    made = [Hit(c.column, "given", rows, [_allowed(c, k, v) for k, v in c.cases.items()], case=case[index[rows]])] if len(rows) else []
+    lacks = np.flatnonzero(gone & owes[case].take(index)) if gone is not None and c.required else []
+    if len(lacks): made.append(Hit(c.column, "given", lacks, [_allowed(c, k, None) for k in c.cases], case=case[index[lacks]]))
     return made
 
 # %% ../nbs/03_testing.ipynb #614d552c
@@ -1470,7 +1502,7 @@ class Runs:
         bridge = (self.last[0], self.last[1] + later.first[1]) if goes_on else (None, 0)
         first = bridge if goes_on and self.first[1] == self.rows else self.first
         last = bridge if goes_on and later.first[1] == later.rows else later.last
-        return Runs(self.rows + later.rows, first, last, max(self.longest, later.longest, bridge, key=lambda r: r[1]))
+        return Runs(self.rows + later.rows, first, last, max(self.longest, bridge, later.longest, key=lambda r: r[1]))
 
 def runs_of(x: np.ndarray) -> Runs:
     "The runs of a column; NaN ends a run."
@@ -1622,38 +1654,11 @@ def _moment(now) -> float:
     try: return pd.Timestamp(now).timestamp()
     except (ValueError, TypeError): raise BadInput(f"now = {now}: no time; write it like 2013-04-01T06:00") from None
 
-# %% ../nbs/03_testing.ipynb #2c6c259f
-WRITERS = {".parquet": (pq.ParquetWriter, lambda table: table), ".csv": (pa.csv.CSVWriter, lambda table: _flat(table))}
-
-@contextlib.contextmanager
-def table_writer(
-    path,  # a Parquet or CSV file; None: nothing is written
-):
-    "Yields a function that appends a table to a file; the file appears when all is written."
-    if path is None: return (yield lambda table: None)
-    if Path(path).suffix not in WRITERS: raise BadInput(f"{shown(path)}: rows are written as .parquet or .csv; change the ending")
-    opened, shape = WRITERS[Path(path).suffix]
-    with core.atomic(path) as tmp:
-        made = []
-        def add(table):
-            if not made: made.append(opened(tmp, shape(table).schema))
-            if len(table): made[0].write_table(shape(table))
-        try:
-            yield add
-            if made: made[0].close()
-        except BaseException:
-            with contextlib.suppress(OSError, pa.ArrowException): made and made[0].close()
-            raise
-
 # %% ../nbs/03_testing.ipynb #ce54eece
-def _flat(table):
-    "Lists as text, since CSV has none; reasons are joined by semicolons."
-    for i, name in enumerate(table.column_names):
-        if kind_of(table[name].type) != "other": continue
-        column = _one_array(table[name])
-        text = pc.binary_join(column, "; ") if table.schema.field(i).type == pa.list_(pa.string()) else _as_text(column)
-        table = table.set_column(i, name, text)
-    return table
+def _for_readers(table, path):
+    "A CSV has no lists: reasons become one text, joined by semicolons."
+    if path is None or formats.file_kind(path) != "csv": return table
+    return table.set_column(table.column_names.index("reasons"), "reasons", pc.binary_join(_one_array(table["reasons"]), "; "))
 
 # %% ../nbs/03_testing.ipynb #ba95d798
 def set_aside(verdicts: Verdicts) -> pa.Table:
@@ -1670,7 +1675,7 @@ def quarantine(
 ) -> dict:       # {period: Tally}
     "Pass the whole data set through the suite and set the bad rows aside."
     seen, tallies = Seen(), {p: Tally() for p in data.periods}
-    with table_writer(path) as write:
+    with formats.table_writer(path) as write:
         for period in core.track(data.periods, "testing"):
             for batch in data.batches(periods=[period]):
                 verdicts = suite.check(batch, seen)
@@ -1680,14 +1685,14 @@ def quarantine(
 
 # %% ../nbs/03_testing.ipynb #3d3a895a
 def replay(
-    path,            # the quarantine, .parquet or .csv; it keeps the rows that are still bad
+    path,            # the quarantine; it keeps the rows that are still bad
     suite: Suite,
     fix=None,        # a function: table to table with the same rows, mended
     good=None,       # a file for the rows that pass, which must not be there yet
 ) -> pa.Table:       # the rows that pass
     "Judge quarantined rows again; both files are replaced whole, the good rows first, so that nothing is lost."
     if good and Path(good).exists(): raise BadInput(f"{shown(good)} is there already; name another file for the rows that come out")
-    old = _quarantined(path)
+    old = formats.open_table(path, types="all").read()
     if "reasons" not in old.column_names: raise BadInput(f"{shown(path)}: it has no column 'reasons'; is it a quarantine?")
     rows = old.drop_columns([c for c in ("reasons", "novelty") if c in old.column_names])
     mended = fix(rows) if fix else rows
@@ -1696,8 +1701,8 @@ def replay(
     twins = _still_twins(suite, old, rows, mended)
     if twins is not None: verdicts.hits.append(twins)
     out = verdicts.good_rows
-    for file, table in ((good, out), (path, set_aside(verdicts))):
-        with table_writer(file) as write: write(table)
+    for file, table in ((good, out), (path, _for_readers(set_aside(verdicts), path))):
+        with formats.table_writer(file) as write: write(table)
     return out
 
 # %% ../nbs/03_testing.ipynb #5c30ff9a
@@ -1711,60 +1716,6 @@ def _still_twins(suite, old, rows, mended) -> Hit | None:
     kinds = {c: suite.columns[c].type for c in suite.unique}
     again = np.flatnonzero(was & (row_hash(rows, kinds) == row_hash(mended, kinds)))
     return Hit(suite.unique[0] if len(kinds) == 1 else "", "unique", again, NO_TWIN) if len(again) else None
-
-def _quarantined(path) -> pa.Table:
-    "The rows of a quarantine, which may be empty."
-    try: return formats.open_source(path)
-    except BadInput as e:
-        if "no rows" in str(e) and Path(path).suffix == ".parquet": return pq.read_table(path)
-        raise
-
-# %% ../nbs/03_testing.ipynb #8c4dd87c
-def open_batches(
-    path,        # CSV, Parquet or ORC file, a folder of Parquet files, or the name of a bundled table
-    batch_rows,  # rows at a time
-    coded=(),    # text columns that a Parquet file may give with a dictionary
-):               # an iterator of record batches, and whether they have types (a CSV has none)
-    "Read a table piece by piece."
-    file = Path(path)
-    if not file.exists() or (file.is_file() and (file.stat().st_size == 0 or file.suffix not in (".csv", ".tsv", ".parquet", ".orc"))):
-        return formats.open_source(path).to_batches(batch_rows), True
-    if file.suffix in (".csv", ".tsv"): return _csv_batches(file), False
-    return _columnar_batches(file, batch_rows, coded), True
-
-# %% ../nbs/03_testing.ipynb #c11335b9
-def _columnar_batches(path, batch_rows, coded=()):
-    "Batches of a Parquet or ORC file or a folder of Parquet, none ahead of time; damage is a sentence, wherever in the file it is."
-    kind = "ORC" if path.suffix == ".orc" else "Parquet"
-    def opened(p):
-        if kind == "Parquet" and p.is_file():
-            file = pq.ParquetFile(p, buffer_size=1 << 20, pre_buffer=False, read_dictionary=list(coded))
-            return file.schema_arrow, file.iter_batches(batch_rows)
-        found = pads.dataset(p, format=kind.lower(), partitioning="hive")
-        return found.schema, found.to_batches(batch_size=batch_rows, batch_readahead=1, fragment_readahead=1)
-    schema, batches = formats._read_columnar(path, opened, kind)
-    formats._check_names(schema.names, path)
-    while (batch := formats._read_columnar(path, lambda p: next(batches, None), kind)) is not None: yield batch
-
-# %% ../nbs/03_testing.ipynb #fabe21c3
-def _csv_batches(path):
-    "A CSV in blocks of 8 MB, every column as text; what cannot be read is a sentence."
-    delimiter, ragged = "\t" if path.suffix == ".tsv" else ",", []
-    formats._check_header(path, delimiter)
-    def parse(handler): return pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=handler)
-    read = pa.csv.ReadOptions(block_size=1 << 23, use_threads=False)
-    try:
-        with pa.csv.open_csv(path, read, parse(lambda row: "skip")) as f: names = f.schema.names
-        formats._check_names(names, path)
-        convert = pa.csv.ConvertOptions(null_values=formats.NULLS, strings_can_be_null=True, column_types={n: pa.string() for n in names})
-        with pa.csv.open_csv(path, read, parse(lambda row: ragged.append(row) or "skip"), convert) as f:
-            for batch in f:
-                formats._check_ragged(path, ragged)
-                yield batch
-        formats._check_ragged(path, ragged)
-    except pa.ArrowInvalid as e:
-        if "UTF8" in str(e): raise BadInput(formats._not_utf8(path, "unknown")) from None
-        raise BadInput(f"{shown(path)}: {str(e).splitlines()[0]}; mend that line") from None
 
 # %% ../nbs/03_testing.ipynb #b517932a
 def with_types(
@@ -1788,9 +1739,9 @@ REMEMBER = 4_000_000  # rows among which duplicates are looked for in a file or 
 def test_file(
     path,                # table to test
     suite,               # a suite, or its file
-    good=None,           # file for the good rows, .parquet or .csv
+    good=None,           # file for the good rows, in any format that `formats.convert` writes
     bad=None,            # file for the bad rows, with their reasons
-    batch_rows=131_072,  # rows in memory at a time; a CSV is read in blocks of 8 MB
+    batch_rows=131_072,  # rows in memory at a time; a CSV is read in blocks of 4 MB
     verdicts=None,       # file for one line per row: its number, whether it is bad, reasons, novelty
     now=None,            # the present time, to judge how old the newest row is
 ) -> dict:               # file, rows, bad, bad_share, broken, findings, good, bad_file, verdicts
@@ -1805,13 +1756,14 @@ def test_file(
 def _pass_through(suite, path, batch_rows, good, bad, verdicts) -> Tally:
     "Judge batch by batch; all files appear when all is read, or none."
     seen, tally = Seen(REMEMBER), Tally()
-    batches, typed = open_batches(path, batch_rows, [c for c, r in suite.columns.items() if r.type == "text"])
-    with table_writer(good) as write_good, table_writer(bad) as write_bad, table_writer(verdicts) as write_lines:
+    batches, typed = formats.open_batches(path, batch_rows, [c for c, r in suite.columns.items() if r.type == "text"])
+    plain = typed or (good and formats.file_kind(good) == "csv")
+    with formats.table_writer(good) as write_good, formats.table_writer(bad) as write_bad, formats.table_writer(verdicts) as write_lines:
         for batch in batches:
             judged = suite.check(batch, seen)
-            if verdicts: write_lines(row_lines(judged, tally.rows))
-            if good: write_good(judged.good_rows if typed or str(good).endswith(".csv") else with_types(judged.good_rows, suite))
-            if bad: write_bad(set_aside(judged))
+            if verdicts: write_lines(_for_readers(row_lines(judged, tally.rows), verdicts))
+            if good: write_good(judged.good_rows if plain else with_types(judged.good_rows, suite))
+            if bad: write_bad(_for_readers(set_aside(judged), bad))
             tally.add(judged, typed)
         if not tally.rows: raise BadInput(f"{shown(path)}: it has no rows to test")
     return tally
@@ -1825,7 +1777,8 @@ def row_lines(verdicts: Verdicts, first=0) -> pa.Table:
 
 # %% ../nbs/03_testing.ipynb #33d88295
 def _check_places(path, *outputs):
-    "Outputs must differ from the input and from each other."
+    "Outputs have a known format and differ from the input and from each other."
+    for p in filter(None, outputs): formats.file_kind(p)
     given = [Path(p) for p in (path, *outputs) if p]
     if len({p.resolve() for p in given}) < len(given): raise BadInput(f"{shown(given[1])}: it would replace another file of this test; name another")
 

@@ -702,12 +702,13 @@ def _sql(name) -> str: return '"' + name.replace('"', '""') + '"'
 
 def _text(path) -> str: return "'" + str(path).replace("'", "''") + "'"
 
-def _scan(con, side, path):
-    "A view over Parquet files, read in pieces; anything else is read whole by chapter 02, which is strict."
-    files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path] if path.suffix in (".parquet", ".pq") else []
-    if not files or not path.exists(): return con.register(f"{side}_raw", formats.open_source(path))
+def _scan(con, side, path, folder):
+    "A view over Parquet files, read in pieces; another format is written as Parquet first, in pieces too, by chapter 02, which is strict."
+    if not path.exists(): return con.register(f"{side}_raw", formats.open_source(path))
+    files, keys = sorted(path.rglob("*.parquet")) if path.is_dir() else [path] if path.suffix in (".parquet", ".pq") else [], path.is_dir()
+    if not files: files, keys = [formats.convert(path, Path(folder) / f"{side}.parquet")["dst"]], False
     parts = ", ".join(map(_text, files))
-    options = f"hive_partitioning={path.is_dir()}, hive_types_autocast=false, union_by_name=true"
+    options = f"hive_partitioning={keys}, hive_types_autocast=false, union_by_name=true"
     con.execute(f"create view {side}_raw as from read_parquet([{parts}], {options})")
 
 # %% ../nbs/04_versioning.ipynb #b7659b5e
@@ -736,7 +737,7 @@ def _open_side(con, side, what, store, folder) -> str:
     name, at, rev = str(what).rpartition("@")
     if at and not Path(what).exists(): path = _at_version(name, rev, store, Path(folder) / side)
     else: path = Path(what)
-    try: _scan(con, side, path)
+    try: _scan(con, side, path, folder)
     except duckdb.Error as e:
         raise BadInput(f"{shown(what)}: not a readable Parquet file ({str(e).splitlines()[0][:90]}); was it copied completely?") from None
     return shown(what)

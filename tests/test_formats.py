@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import duckdb
@@ -651,3 +652,17 @@ def test_a_data_set_of_the_pipeline_is_checked_when_read(here, table, small):
     part.write_bytes(whole)
     with core.refused("not a readable Parquet file"):
         data.read()
+
+
+def test_a_parquet_file_is_not_read_ahead_of_its_reader(tmp_path):
+    "Who is slow would else have the whole file in memory."
+    groups, numbers = 30, np.random.default_rng(0).random(100_000)
+    with pq.ParquetWriter(tmp_path / "a.parquet", pa.schema([("x", pa.float64())])) as file:
+        for _ in range(groups):
+            file.write_table(pa.table({"x": numbers}))
+    before, most, rows = pa.total_allocated_bytes(), 0, 0
+    for batch in formats.open_table(tmp_path / "a.parquet").batches():
+        rows += len(batch)
+        time.sleep(0.01)
+        most = max(most, pa.total_allocated_bytes() - before)
+    assert rows == groups * len(numbers) and most < 6 * numbers.nbytes

@@ -551,7 +551,7 @@ def test_the_command(waits, cli):
 
 @pytest.mark.parametrize("change, words", [
     (dict(data="none.csv"), "none.csv"), (dict(functions="none.ini"), "no such file of labelling functions"),
-    (dict(out="waits.csv"), "would replace another file"), (dict(out="labels.txt"), "change the ending"),
+    (dict(out="waits.csv"), "would replace another file"), (dict(out="labels.txt"), "unknown format"),
     (dict(model="best"), "no way to combine votes"),
     (dict(data="text.csv"), "does not fit column 'minutes'"), (dict(data="late.csv"), "text.*mend that value|invalid value"),
     (dict(data="void.csv"), "no rows|empty"),

@@ -34,6 +34,16 @@ def test_the_sections_of_a_stage_are_the_ones_its_chapter_uses():
         assert not missing or stage.chapter == "91_report", f"{stage.chapter} reads [{missing}]"
 
 
+def test_the_tables_of_the_book_that_a_chapter_reads_are_files_of_its_stage(tmp_path):
+    "Else it would not run again when they change. A system that has no such file is made without it."
+    for stage in pipeline.STAGES:
+        text = (ROOT / "nbs" / f"{stage.chapter}.ipynb").read_text()
+        read = {f"data/{p.name}" for p in (ROOT / "data").glob("*.parquet") if p.name in text}
+        assert read == set(stage.files), stage.chapter
+    (tmp_path / "settings.ini").write_text((ROOT / "settings.ini").read_text())
+    assert "data/" not in pipeline.dvc_yaml(tmp_path / "settings.ini")
+
+
 def test_code_behind_finds_what_a_module_imports():
     found = {p.name for p in pipeline.code_behind(Path(pipeline.__file__).parent / "training.py")}
     assert {"training.py", "formats.py", "core.py"} <= found and "report.py" not in found

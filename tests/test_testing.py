@@ -1,6 +1,7 @@
 """Data testing: promises that hold on any table, faults in tables and files, leaks, and what a suite says."""
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,32 @@ def request(table, row=0):
 
 def broken(verdicts):
     return {(h.column, h.rule) for h in verdicts.hits}
+
+
+# where a value stands in a list, and what shape a word has: the quick way against the plain one
+
+
+NUMBERS = st.one_of(st.integers(-60, 60), st.sampled_from([0.25, 0.06, 0.1, 0.333, 1e12, -2**63, 2**62]))
+
+
+@quick
+@given(st.lists(NUMBERS, max_size=9, unique=True), st.lists(st.one_of(NUMBERS, st.sampled_from([math.nan, math.inf, -math.inf])), max_size=20))
+def test_places_of_numbers(known, values):
+    labels, x = [repr(float(v)) for v in known], np.array(values, float)
+    where = {float(v): i for i, v in enumerate(known)}
+    assert testing.places(x, labels).tolist() == [where.get(v, -1) for v in x.tolist()]
+    whole = np.array([int(v) for v in values if math.isfinite(v) and v == int(v)], np.int64)
+    assert testing.places(whole, labels).tolist() == [where.get(float(v), -1) for v in whole.tolist()]
+
+
+@quick
+@given(st.lists(st.one_of(st.text("abYZ09_ -é", max_size=6), st.none()), max_size=8), st.integers(0, 3))
+def test_shapes_of_words(words, start):
+    def shape(w):
+        for found, sign in (("[a-zé]+", "a"), ("[A-Z]+", "A"), ("[0-9]+", "9")):
+            w = re.sub(found, sign, w)
+        return w
+    assert testing.shapes_of(pa.array(words, pa.string()).slice(start)).to_pylist() == [shape(w) if w else w for w in words[start:]]
 
 
 # what is learned
@@ -405,7 +432,7 @@ def test_places_and_arguments(suite, table, tmp_path):
     pq.write_table(table, path)
     for args, part in [((path, suite, path), "would replace"),
                        ((path, suite, tmp_path / "g.parquet", tmp_path / "g.parquet"), "would replace"),
-                       ((path, suite, tmp_path / "g.xlsx"), "written as .parquet or .csv"), ((tmp_path / "no.csv", suite), "no such file"),
+                       ((path, suite, tmp_path / "g.xlsx"), "unknown format '.xlsx'"), ((tmp_path / "no.csv", suite), "no such file"),
                        ((path, tmp_path / "none.json"), "no such suite")]:
         with core.refused(part):
             testing.test_file(*args)
