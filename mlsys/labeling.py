@@ -11,14 +11,14 @@ __all__ = ['ABSTAIN', 'Listed', 'TEXT_TESTS', 'NUMBER_TESTS', 'TRUST', 'NEXT', '
            'accuracy', 'encoder', 'learn_encoding', 'one_thread', 'fit', 'learning_curve', 'labels_worth', 'worth_text',
            'uncertainty', 'disagreement', 'conflict', 'k_center', 'next_rows', 'active_curve', 'committee_of',
            'out_of_fold', 'suspects', 'corrected', 'slices', 'slice_scores', 'open_stream', 'class_proba',
-           'labels_table', 'label_file', 'told', 'label_text', 'parse_event', 'append_event', 'AnswerLog', 'replay',
-           'desk_share', 'Desk', 'desk_refresh', 'desk_write', 'desk_answer', 'desk_skip', 'desk_undo', 'desk_text',
-           'marked', 'desk_keys', 'desk_card', 'desk_view', 'desk_act', 'DeskWidget', 'desk_still', 'desk_bundle',
-           'labels_folder', 'answers_file', 'kappa_of', 'kappa', 'fleiss_kappa', 'read_answers', 'answer_matrix',
-           'agreement', 'Consensus', 'dawid_skene', 'consolidate']
+           'labels_table', 'Ballots', 'wanted', 'label_file', 'told', 'label_text', 'parse_event', 'append_event',
+           'AnswerLog', 'replay', 'desk_share', 'Desk', 'desk_refresh', 'desk_write', 'desk_answer', 'desk_skip',
+           'desk_undo', 'desk_text', 'marked', 'desk_keys', 'desk_card', 'desk_view', 'desk_act', 'DeskWidget',
+           'desk_still', 'desk_bundle', 'labels_folder', 'answers_file', 'kappa_of', 'kappa', 'fleiss_kappa',
+           'read_answers', 'answer_matrix', 'agreement', 'Consensus', 'dawid_skene', 'consolidate']
 
 # %% ../nbs/05_labeling.ipynb #8fcdebe3
-import errno, fcntl, functools, html, importlib.util, inspect, json, math, os, re, time, traceback
+import errno, fcntl, functools, html, importlib.util, inspect, json, math, os, re, tempfile, time, traceback
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -32,8 +32,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.dataset as pads
 import pydantic
 import traitlets
 from scipy import sparse
@@ -267,7 +265,8 @@ def holds(rule: Rule, x: Columns) -> np.ndarray:  # bool of shape (rows,)
     values = x[rule.column]
     tests = TEXT_TESTS if isinstance(values, Words) else NUMBER_TESTS
     for key in rule.conditions():
-        if key not in tests: raise BadInput(f"'{key}' does not fit column '{rule.column}'; it takes {', '.join(tests)}")
+        if key not in tests: raise BadInput(f"'{key}' does not fit column '{rule.column}', which holds "
+                                             f"{'text' if tests is TEXT_TESTS else 'numbers'}; it takes {', '.join(tests)}")
     return np.logical_and.reduce([tests[key](values, v) for key, v in rule.conditions().items()])
 
 def as_function(rule: Rule, classes) -> LabelFunction:
@@ -424,15 +423,16 @@ def summary(
     L: np.ndarray,  # votes, int of shape (rows, functions)
     functions,      # names, or labelling functions
     y=None,         # true labels of shape (rows,), where there are some
+    counts=None,    # how often each row occurs; None: once
 ) -> pd.DataFrame:  # per function: votes, coverage, overlaps, conflicts, and accuracy where it votes; the numbers of Snorkel's LFAnalysis
     "Coverage, overlaps and conflicts of each function."
-    votes, n = L >= 0, max(len(L), 1)
-    counts = np.stack([(L == c).sum(1) for c in range(max(int(L.max(initial=0)), 1) + 1)], axis=1)
-    agreeing = np.where(votes, np.take_along_axis(counts, np.maximum(L, 0), 1), 0)
+    votes, weight = L >= 0, np.ones(len(L)) if counts is None else np.asarray(counts, float)
+    by_class = np.stack([(L == c).sum(1) for c in range(max(int(L.max(initial=0)), 1) + 1)], axis=1)
+    agreeing, n = np.where(votes, np.take_along_axis(by_class, np.maximum(L, 0), 1), 0), max(weight.sum(), 1)
     others = votes.sum(1, keepdims=True)
-    columns = dict(votes=[" ".join(map(str, np.unique(c[c >= 0]))) for c in L.T], coverage=votes.mean(0), overlaps=(votes & (others > 1)).sum(0) / n,
-                   conflicts=(votes & (others > agreeing)).sum(0) / n)
-    if y is not None: columns["accuracy"] = np.where(votes.any(0), ((L == y[:, None]) & votes).sum(0) / np.maximum(votes.sum(0), 1), np.nan)
+    columns = dict(votes=[" ".join(map(str, np.unique(c[c >= 0]))) for c in L.T], coverage=weight @ votes / n,
+                   overlaps=weight @ (votes & (others > 1)) / n, conflicts=weight @ (votes & (others > agreeing)) / n)
+    if y is not None: columns["accuracy"] = np.where(votes.any(0), weight @ ((L == y[:, None]) & votes) / np.maximum(weight @ votes, 1), np.nan)
     return pd.DataFrame(columns, index=[getattr(f, "name", f) for f in functions])
 
 # %% ../nbs/05_labeling.ipynb #4184eb28
@@ -478,11 +478,13 @@ class VoteModel:
 def triplets(
     L: np.ndarray,    # votes on two classes, int of shape (rows, functions)
     balance: float,   # share of class 1, in (0, 1)
+    counts=None,      # how often each row occurs; None: once
 ) -> VoteModel:
     "How far each function can be trusted, in closed form from the covariances of votes (after Fu et al., 2020)."
     if L.shape[1] < 3: raise BadInput(f"{L.shape[1]} labelling functions: it takes three to tell how far each can be trusted; use majority")
     patterns, at = distinct_votes(L)
-    votes, weight = np.concatenate([patterns == 0, patterns == 1], axis=1).astype(float), np.bincount(at) / max(len(L), 1)
+    votes, weight = np.concatenate([patterns == 0, patterns == 1], axis=1).astype(float), np.bincount(at, counts)
+    weight = weight / max(weight.sum(), 1)
     owner, sign = np.tile(np.arange(L.shape[1]), 2), np.repeat([-1, 1], L.shape[1])
     mean, p = weight @ votes, balance
     others = owner[:, None] != owner
@@ -517,12 +519,15 @@ def weak_labels(
     balance: float,          # share of class 1
     how: str = "triplets",   # `majority`, `triplets` or `snorkel`
     seed: int = 0,
+    counts=None,             # how often each row of L occurs; None: once
 ) -> np.ndarray:             # P(class 1), shape (rows,)
     "Votes as probabilities."
     if how == "majority" or (L.shape[1] < 3 and how == "triplets"): return majority(L)[:, 1]
-    if how == "triplets": return triplets(L, balance).proba(L)[:, 1]
-    if how == "snorkel": return label_model(L, (1 - balance, balance), seed).predict_proba(L.astype(int))[:, 1]
+    if how == "triplets": return triplets(L, balance, counts).proba(L)[:, 1]
+    if how == "snorkel": return label_model(_repeated(L, counts), (1 - balance, balance), seed).predict_proba(L.astype(int))[:, 1]
     raise BadInput(f"'{how}' is no way to combine votes{nearest(how, ('majority', 'triplets', 'snorkel'))}")
+
+def _repeated(L, counts): return L if counts is None else np.repeat(L, counts, axis=0)
 
 # %% ../nbs/05_labeling.ipynb #fd57ffb6
 def auc(y, p) -> float:
@@ -782,24 +787,13 @@ def slice_scores(S, y, p, metrics=("accuracy", "roc_auc")) -> pd.DataFrame:
 
 # %% ../nbs/05_labeling.ipynb #c82e3d72
 def open_stream(
-    path,             # CSV, Parquet or ORC file, a folder of Parquet files, or the name of a bundled table
+    path,             # a file or folder of any format that `formats` reads, or the name of a bundled table
     batch_rows: int,
-):                    # record batches
-    "Read a table piece by piece; a CSV gets its types from its first megabyte."
-    file = Path(path)
-    if file.suffix not in (".csv", ".tsv") or not file.exists() or not file.stat().st_size: return testing.open_batches(path, batch_rows)[0]
-    return _csv_stream(file, batch_rows)
+):                    # record batches, with types
+    "Read a table piece by piece."
+    if str(path) in formats.BUNDLED and not Path(path).exists(): return iter(formats.open_source(path).to_batches(batch_rows))
+    return formats.open_table(path).batches(batch_rows)
 
-def _csv_stream(file, batch_rows):
-    "A CSV with types; a value that does not fit is a sentence."
-    formats._check_header(file, "\t" if file.suffix == ".tsv" else ",")
-    read = pads.CsvFileFormat(parse_options=pa.csv.ParseOptions(delimiter="\t" if file.suffix == ".tsv" else ",", newlines_in_values=True),
-                              convert_options=pa.csv.ConvertOptions(null_values=formats.NULLS, strings_can_be_null=True))
-    try:
-        found = pads.dataset(str(file), format=read)
-        formats._check_names(found.schema.names, file)
-        yield from found.to_batches(batch_size=batch_rows, batch_readahead=1)
-    except pa.ArrowInvalid as e: raise BadInput(f"{shown(file)}: {str(e).splitlines()[0]}; mend that value, or convert the file first") from None
 
 # %% ../nbs/05_labeling.ipynb #77361fca
 def class_proba(
@@ -807,10 +801,11 @@ def class_proba(
     classes,                # names of the classes
     how: str = "triplets",  # `majority`, `triplets` (two classes) or `snorkel`
     balance=None,           # share of the second of two classes; None: 0.5, as in Snorkel
+    counts=None,            # how often each row of L occurs; None: once
 ) -> np.ndarray:            # P(class), shape (rows, classes)
     "Votes as probabilities, for any number of classes."
-    if len(classes) == 2: return _both(weak_labels(L, balance or 0.5, how))
-    if how == "snorkel": return label_model(L, np.full(len(classes), 1 / len(classes))).predict_proba(L.astype(int))
+    if len(classes) == 2: return _both(weak_labels(L, balance or 0.5, how, counts=counts))
+    if how == "snorkel": return label_model(_repeated(L, counts), np.full(len(classes), 1 / len(classes))).predict_proba(L.astype(int))
     return majority(L, len(classes))
 
 # %% ../nbs/05_labeling.ipynb #05792c7c
@@ -818,11 +813,12 @@ def labels_table(
     L,           # votes
     proba,       # P(class), shape (rows, classes)
     classes,     # names of the classes
+    start=0,     # place of the first row in its file
 ) -> pa.Table:   # row, label (null where nobody votes or two classes tie), confidence, one probability per class, votes
     "Labels for the rows of a file."
     top = np.sort(proba, axis=1)
     unknown = (L < 0).all(1) | (top[:, -1] - top[:, -2] < 1e-9)
-    columns = dict(row=np.arange(len(L)), label=pa.array(np.array(classes, dtype=object)[proba.argmax(1)], pa.string(), mask=unknown),
+    columns = dict(row=np.arange(start, start + len(L)), label=pa.array(np.array(classes, dtype=object)[proba.argmax(1)], pa.string(), mask=unknown),
                    confidence=top[:, -1].astype(np.float32))
     columns |= {f"p_{c}": proba[:, k].astype(np.float32) for k, c in enumerate(classes)}
     return pa.table(columns | dict(votes=_lists(L)))
@@ -830,6 +826,59 @@ def labels_table(
 def _lists(L):
     "The rows of a matrix as an Arrow column of lists."
     return pa.FixedSizeListArray.from_arrays(pa.array(L.astype(np.int8).ravel()), L.shape[1])
+
+# %% ../nbs/05_labeling.ipynb #8d20daf7
+class Ballots:
+    "The votes on a file: row by row on disk, in memory only how often each pattern of votes occurs."
+    def __init__(self, functions: int): self.file, self.functions, self.found, self.sizes = tempfile.TemporaryFile(), functions, Counter(), []
+    def __enter__(self): return self
+    def __exit__(self, *error): self.file.close()
+    def add(self, L):
+        patterns, at = distinct_votes(L)
+        for p, n in zip(patterns, np.bincount(at)): self.found[p.tobytes()] += int(n)
+        self.file.write(L.tobytes())
+        self.sizes.append(len(L))
+    @property
+    def rows(self): return sum(self.sizes)
+    @property
+    def patterns(self): return self._shaped(b"".join(self.found))
+    @property
+    def counts(self): return np.array(list(self.found.values()), np.int64)
+    def _shaped(self, said): return np.frombuffer(said, np.int8).reshape(-1, self.functions)
+
+    def __iter__(self):
+        "Batch by batch the votes, and which pattern each row has."
+        number, place = {p: i for i, p in enumerate(self.found)}, 0
+        for n in self.sizes:
+            self.file.seek(place)  # another reader may be under way
+            L = self._shaped(self.file.read(n * self.functions))
+            place += L.size
+            patterns, at = distinct_votes(L)
+            yield L, np.array([number[p.tobytes()] for p in patterns], int)[at]
+
+
+# %% ../nbs/05_labeling.ipynb #d58f81c9
+def wanted(
+    self: Ballots,
+    doubt,        # of each pattern
+    n: int,       # rows
+    seed: int = 0,
+):                # batch by batch, the places of the n rows with most doubt among those with a vote; ties in random order
+    "Which rows a person should see."
+    doubt = np.where((self.patterns >= 0).any(1), doubt, -1)
+    levels, level = np.unique(-doubt, return_inverse=True)
+    rows = np.bincount(level, self.counts * (doubt >= 0)).astype(int)
+    last = min(np.searchsorted(np.cumsum(rows), n), len(rows) - 1)  # of this level only some are wanted
+    left = min(n - rows[:last].sum(), rows[last])
+    lucky, seen = np.sort(np.random.default_rng(seed).choice(rows[last], left, replace=False)), 0
+    for _, at in self:
+        among = np.flatnonzero((level[at] == last) & (doubt[at] >= 0))
+        mine = lucky[(lucky >= seen) & (lucky < seen + len(among))] - seen
+        seen += len(among)
+        yield np.sort(np.append(np.flatnonzero(level[at] < last), among[mine]))
+
+Ballots.wanted = wanted
+
 
 # %% ../nbs/05_labeling.ipynb #cda4fcef
 def label_file(
@@ -840,32 +889,37 @@ def label_file(
     people: int = 100,   # how many of them
     how: str = "triplets",
     balance=None,        # share of the second of two classes; None: 0.5
-    batch_rows: int = 131_072,
+    batch_rows: int = 65_536,
 ) -> dict:               # what `told` says of it
     "Label a file of any size; the files appear when all is written."
     testing._check_places(path, out, queue)
-    L = np.concatenate([np.empty((0, len(functions)), np.int8), *_all_votes(path, functions, classes, batch_rows)])
-    if not len(L): raise BadInput(f"{shown(path)}: it has no rows to label")
-    proba = class_proba(L, classes, how, balance)
-    made = labels_table(L, proba, classes)
-    if queue: _write_queue(path, queue, L, proba, functions, classes, people, batch_rows)
-    with testing.table_writer(out) as write: write(_flat(made) if str(out).endswith(".csv") else made)
-    return told(L, made, functions, classes) | dict(file=str(path), out=str(out), queue=str(queue) if queue else None)
+    with Ballots(len(functions)) as votes:
+        for batch in open_stream(path, batch_rows): votes.add(apply(functions, batch, classes, votes.rows))
+        if not votes.rows: raise BadInput(f"{shown(path)}: it has no rows to label")
+        proba = class_proba(votes.patterns, classes, how, balance, votes.counts)
+        if queue: _write_queue(path, queue, votes, proba, functions, classes, people, batch_rows)
+        _write_labels(out, votes, proba, classes)
+        return told(votes, proba, functions, classes) | dict(file=str(path), out=str(out), queue=str(queue) if queue else None)
+
 
 # %% ../nbs/05_labeling.ipynb #f0d5933e
-def told(L, made, functions, classes) -> dict:  # rows, covered (share), labels (by class), functions (coverage, overlaps, conflicts)
+def told(votes, proba, functions, classes) -> dict:  # rows, covered (share), labels (by class), functions (coverage, overlaps, conflicts)
     "What the functions said, ready for JSON."
-    counts = {v["values"]: v["counts"] for v in pc.value_counts(made["label"].drop_null()).to_pylist()}
-    return dict(rows=len(L), covered=float((L >= 0).any(1).mean()), labels={c: counts.get(c, 0) for c in classes},
-                functions=summary(L, functions).drop(columns="votes").round(4).to_dict("index"))
+    L, counts = votes.patterns, votes.counts
+    label = pd.Series(counts).groupby(labels_table(L, proba, classes)["label"].to_numpy()).sum()
+    return dict(rows=votes.rows, covered=float(counts @ (L >= 0).any(1) / votes.rows), labels={c: int(label.get(c, 0)) for c in classes},
+                functions=summary(L, functions, counts=counts).drop(columns="votes").round(4).to_dict("index"))
+
 
 # %% ../nbs/05_labeling.ipynb #8bc6c6e2
-def _all_votes(path, functions, classes, batch_rows):
-    "Votes batch by batch."
+def _write_labels(out, votes, proba, classes):
+    "Labels batch by batch, from the votes on disk."
     start = 0
-    for batch in open_stream(path, batch_rows):
-        yield apply(functions, batch, classes, start)
-        start += len(batch)
+    with testing.table_writer(out) as write:
+        for L, at in votes:
+            made = labels_table(L, proba[at], classes, start)
+            write(_flat(made) if str(out).endswith(".csv") else made)
+            start += len(L)
 
 def _flat(table):
     "Lists as text, for a CSV."
@@ -876,17 +930,18 @@ def _said(votes, functions, classes):
     "What the functions said of one row, and why."
     return "; ".join(f"{f.name}: {classes[v]}" + (f" ({f.why})" if getattr(f, "why", "") else "") for f, v in zip(functions, votes) if v >= 0)
 
+
 # %% ../nbs/05_labeling.ipynb #c95a4c4b
-def _write_queue(path, queue, L, proba, functions, classes, people, batch_rows):
+def _write_queue(path, queue, votes, proba, functions, classes, people, batch_rows):
     "The rows with most doubt among those that have a vote, in the order of the file."
-    wanted, start = np.sort(next_rows(people, proba=proba, labelled=np.flatnonzero((L < 0).all(1)))), 0
+    wanted, start = votes.wanted(uncertainty(proba), people), 0
     with testing.table_writer(queue) as write:
-        for batch in open_stream(path, batch_rows):
-            here = wanted[(wanted >= start) & (wanted < start + len(batch))]
-            rows = pa.Table.from_batches([batch]).take(pa.array(here - start))
-            columns = {"row": here, "confidence": proba.max(1)[here], "said": [_said(L[i], functions, classes) for i in here]}
+        for batch, (L, at), here in zip(open_stream(path, batch_rows), votes, wanted):
+            rows = pa.Table.from_batches([batch]).take(pa.array(here))
+            columns = {"row": start + here, "confidence": proba.max(1)[at[here]], "said": [_said(L[i], functions, classes) for i in here]}
             write(pa.table(columns | {n: rows[n] for n in rows.column_names if n not in columns}))
             start += len(batch)
+
 
 # %% ../nbs/05_labeling.ipynb #112a4f1a
 def label_text(result: dict) -> str:
@@ -1016,6 +1071,7 @@ class Desk:
     functions: list = ()       # their names
     reason: object = None      # function of (position, number of the function): why it voted so
     given: np.ndarray | None = None  # labels that exist already: class numbers, -1 where there is none
+    clock: object = None       # seconds since 1970, for simulated people; None: real time
     history: list = field(default_factory=list, init=False)  # answers and skips that stand
     labels: dict = field(default_factory=dict, init=False)   # what was said last about each row; None: it was skipped
     current: int | None = field(default=None, init=False)    # position of the row to ask; None: all are done
@@ -1035,7 +1091,7 @@ def _desk_open(self: Desk):
     _desk_check(self)
     self.place = {self.ids[p]: p for p in self.order}
     self.log = AnswerLog(Path(self.file))
-    self.shown_at = time.monotonic()
+    self.shown_at = (self.clock or time.monotonic)()
     desk_refresh(self)
 
 # %% ../nbs/05_labeling.ipynb #778e8000
@@ -1077,11 +1133,11 @@ def desk_write(
     row = self.ids[self.current] if row is None else row
     if row not in self.place: raise BadInput(f"row {row!r} is not in this queue")
     if event == "answer" and label not in self.classes: raise BadInput(f"'{label}' is not a class{nearest(str(label), self.classes)}")
-    now, seconds = datetime.now(timezone.utc).isoformat(timespec="milliseconds"), round(time.monotonic() - self.shown_at, 3)
-    entry = dict(time=now, annotator=self.annotator, row=row, event=event, label=label, seconds=seconds)
+    now, seconds = datetime.fromtimestamp((self.clock or time.time)(), timezone.utc), round((self.clock or time.monotonic)() - self.shown_at, 3)
+    entry = dict(time=now.isoformat(timespec="milliseconds"), annotator=self.annotator, row=row, event=event, label=label, seconds=seconds)
     self.log.append({k: v for k, v in entry.items() if v is not None})
     self.refresh()
-    self.shown_at = time.monotonic()
+    self.shown_at = (self.clock or time.monotonic)()
 
 Desk.write = desk_write
 

@@ -2,6 +2,8 @@
 import json
 import math
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -553,7 +555,7 @@ def test_the_command(waits, cli):
     (dict(data="none.csv"), "none.csv"), (dict(functions="none.ini"), "no such file of labelling functions"),
     (dict(out="waits.csv"), "would replace another file"), (dict(out="labels.txt"), "change the ending"),
     (dict(model="best"), "no way to combine votes"),
-    (dict(data="text.csv"), "does not fit column 'minutes'"), (dict(data="late.csv"), "text.*mend that value|invalid value"),
+    (dict(data="text.csv"), "does not fit column 'minutes'"), (dict(data="late.csv"), "column 'minutes', which holds text"),
     (dict(data="void.csv"), "no rows|empty"),
 ])
 def test_what_the_user_got_wrong_is_one_sentence_and_nothing_is_written(waits, cli, change, words):
@@ -567,6 +569,50 @@ def test_what_the_user_got_wrong_is_one_sentence_and_nothing_is_written(waits, c
     code, out, err = cli("label", *options)
     assert code == 2 and out == "" and re.search(words, err) and err.count("\n") == 1 and "Traceback" not in err
     assert {p.name: p.stat().st_mtime_ns for p in folder.iterdir()} == before
+
+
+MANY = """
+import resource, sys
+import pyarrow as pa, pyarrow.parquet as pq
+from mlsys import labeling
+from mlsys.labeling import LabelFunction as F
+low, odd, high = F("low", lambda x: x.n < 3, 0), F("odd", lambda x: x.n % 2 == 1, 1), F("high", lambda x: x.n > 6, 1)
+labeling.label_file(sys.argv[1], [low, odd, high], ("a", "b"), sys.argv[1] + ".labels.parquet", sys.argv[1] + ".queue.csv", people=5)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+def test_memory_does_not_grow_with_the_table(tmp_path):
+    peaks = []
+    for millions in (1, 6):
+        path = tmp_path / f"{millions}.parquet"
+        with pq.ParquetWriter(path, pa.schema([("n", pa.int64())])) as writer:
+            for _ in range(millions * 10):
+                writer.write_table(pa.table(dict(n=np.arange(100_000) % 10)))
+        peaks.append(int(subprocess.run([sys.executable, "-c", MANY, path], check=True, capture_output=True, text=True).stdout))
+        assert pq.read_metadata(f"{path}.labels.parquet").num_rows == millions * 1_000_000 and len(pd.read_csv(f"{path}.queue.csv")) == 5
+    assert peaks[1] < peaks[0] + 60, peaks  # MB; the labels alone of five million more rows take twice that
+
+
+@quick
+@given(VOTES, st.integers(1, 9), st.integers(1, 12))
+def test_labels_of_a_file_are_those_of_all_its_votes(L, batch, people):
+    with labeling.Ballots(L.shape[1]) as votes:
+        for i in range(0, len(L), batch):
+            votes.add(np.ascontiguousarray(L[i:i + batch]))
+        for how in ("majority", "triplets"):
+            proba = labeling.class_proba(votes.patterns, ("a", "b"), how, 0.3, votes.counts)
+            read = [(said, proba[at]) for said, at in votes]
+            assert np.array_equal(np.concatenate([said for said, _ in read]), L)
+            assert np.allclose(np.concatenate([p for _, p in read]), labeling.class_proba(L, ("a", "b"), how, 0.3))
+        starts = range(0, len(L), batch)
+        chosen = np.concatenate([i + rows for i, rows in zip(starts, votes.wanted(labeling.uncertainty(proba), people), strict=True)])
+        told = labeling.summary(votes.patterns, range(L.shape[1]), counts=votes.counts).drop(columns="votes")
+    assert np.allclose(told, labeling.summary(L, range(L.shape[1])).drop(columns="votes"))
+    doubt = np.where((L >= 0).any(1), labeling.uncertainty(labeling.class_proba(L, ("a", "b"), "triplets", 0.3)), -1)
+    assert len(np.unique(chosen)) == len(chosen) == min(people, (doubt >= 0).sum()) and (doubt[chosen] >= 0).all()
+    rest = np.delete(doubt, chosen)
+    assert not len(rest) or not len(chosen) or doubt[chosen].min() >= rest.max() - 1e-9
 
 
 def test_votes_that_nobody_casts_are_no_labels(waits, cli):
