@@ -4,21 +4,21 @@
 
 # %% auto #0
 __all__ = ['ABSTAIN', 'Listed', 'TEXT_TESTS', 'NUMBER_TESTS', 'TRUST', 'NEXT', 'NEEDS', 'EVENTS', 'LONG', 'CLASS_COLORS',
-           'DESK_CSS', 'DESK_JS', 'HINT', 'CONSENSUS', 'whole_words', 'Words', 'Columns', 'LabelFunction', 'lf',
-           'checked_votes', 'first_failing', 'is_row_wise', 'is_column_wise', 'check_functions', 'apply', 'Rule',
-           'holds', 'as_function', 'read_rules', 'load_functions', 'recent_share', 'conditions', 'learn_rules',
-           'summary', 'majority', 'distinct_votes', 'VoteModel', 'triplets', 'label_model', 'weak_labels', 'auc',
-           'accuracy', 'encoder', 'learn_encoding', 'one_thread', 'fit', 'learning_curve', 'labels_worth', 'worth_text',
-           'uncertainty', 'disagreement', 'conflict', 'k_center', 'next_rows', 'active_curve', 'committee_of',
-           'out_of_fold', 'suspects', 'corrected', 'slices', 'slice_scores', 'open_stream', 'class_proba',
-           'labels_table', 'Ballots', 'wanted', 'label_file', 'told', 'label_text', 'parse_event', 'append_event',
-           'AnswerLog', 'replay', 'desk_share', 'Desk', 'desk_refresh', 'desk_write', 'desk_answer', 'desk_skip',
-           'desk_undo', 'desk_text', 'marked', 'desk_keys', 'desk_card', 'desk_view', 'desk_act', 'DeskWidget',
-           'desk_still', 'desk_bundle', 'labels_folder', 'answers_file', 'kappa_of', 'kappa', 'fleiss_kappa',
-           'read_answers', 'answer_matrix', 'agreement', 'Consensus', 'dawid_skene', 'consolidate']
+           'DESK_CSS', 'DESK_JS', 'HINT', 'CONSENSUS', 'Words', 'Columns', 'LabelFunction', 'lf', 'checked_votes',
+           'first_failing', 'is_row_wise', 'is_column_wise', 'check_functions', 'apply', 'Rule', 'holds', 'as_function',
+           'read_rules', 'load_functions', 'recent_share', 'conditions', 'learn_rules', 'summary', 'majority',
+           'distinct_votes', 'VoteModel', 'triplets', 'label_model', 'weak_labels', 'auc', 'accuracy', 'encoder',
+           'learn_encoding', 'one_thread', 'fit', 'learning_curve', 'labels_worth', 'worth_text', 'uncertainty',
+           'disagreement', 'conflict', 'k_center', 'next_rows', 'active_curve', 'committee_of', 'out_of_fold',
+           'suspects', 'corrected', 'slices', 'slice_scores', 'open_stream', 'class_proba', 'labels_table', 'Ballots',
+           'wanted', 'label_file', 'told', 'label_text', 'parse_event', 'append_event', 'AnswerLog', 'replay',
+           'desk_share', 'Desk', 'desk_refresh', 'desk_write', 'desk_answer', 'desk_skip', 'desk_undo', 'desk_text',
+           'marked', 'desk_keys', 'desk_card', 'desk_view', 'desk_act', 'DeskWidget', 'desk_still', 'desk_bundle',
+           'labels_folder', 'answers_file', 'kappa_of', 'kappa', 'fleiss_kappa', 'read_answers', 'answer_matrix',
+           'agreement', 'Consensus', 'dawid_skene', 'consolidate']
 
 # %% ../nbs/05_labeling.ipynb #8fcdebe3
-import errno, fcntl, functools, html, importlib.util, inspect, json, math, os, re, tempfile, time, traceback
+import errno, fcntl, functools, html, importlib.util, inspect, json, math, os, re, tempfile, time, traceback, warnings
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -47,69 +47,256 @@ from .core import BadInput, nearest, Settings, shown
 # %% ../nbs/05_labeling.ipynb #af811326
 ABSTAIN = -1  # Snorkel's convention: the vote of a function that has nothing to say
 
-def whole_words(
-    phrases,        # words or phrases, as they are written
-    text,           # Arrow array of strings
-) -> pa.Array:      # bool
-    "Which texts have any of the phrases where no letter, digit or underscore touches it, in any case."
-    known = "|".join(r"\s+".join(re.escape(word) for word in p.split()) for p in phrases)
-    def find(pattern, text): return pc.match_substring_regex(text, pattern, ignore_case=True)
-    every = rf"(?:^|[^\pL\pN_])(?:{known})(?:$|[^\pL\pN_])"
-    if not all(re.fullmatch(r"\w|\w.*\w", p.strip(), re.ASCII | re.DOTALL) for p in phrases): return find(every, text)
-    plain = pc.string_is_ascii(text)  # there RE2's word boundary, six times as fast, is exact
-    found = find(rf"\b(?:{known})\b", text)
-    if pc.all(plain, skip_nulls=True).as_py() is not False: return found
-    return pc.replace_with_mask(found, pc.invert(plain).fill_null(False), find(every, text.filter(pc.invert(plain).fill_null(False))))
+@dataclass(frozen=True)
+class _Sought:
+    "What a function looks for in texts."
+    pattern: str          # decides where the strings do not
+    python: bool          # is the pattern meant for Python's `re`? Else for RE2
+    strings: tuple        # of phrases; a phrase is a tuple of words as bytes, in lower case
+    whole: bool = False   # no letter, digit or underscore touches them
+    enough: bool = True   # the strings are all that is looked for; else every match has one of them (or there are none)
+    beyond: bool = False  # the pattern decides on all texts beyond ASCII
+
+_ALIKE = str.maketrans("\u212a\u017f\u0130\u0131", "ksii")  # the letters beyond ASCII that `re` takes for ASCII letters in another case
+
+@functools.lru_cache(4096)
+def _phrases(*phrases):
+    "Phrases as they are looked for."
+    split = [p.translate(_ALIKE).lower().split() for p in phrases if p.strip()]
+    plain = tuple(tuple(w.encode() for w in p) for p in split if "".join(p).isascii() and "\0" not in "".join(p))
+    known = "|".join(r"\s+".join(map(re.escape, p.split())) for p in phrases if p.strip())
+    return _Sought(rf"(?<!\w)(?:{known or '(?!)'})(?!\w)", True, plain, whole=True, enough=all("\0" not in p for p in phrases), beyond=len(plain) < len(split))
+
+
+# %% ../nbs/05_labeling.ipynb #6542e6d2
+@functools.lru_cache(4096)
+def _pattern(pattern):
+    "A regular expression as it is looked for."
+    pc.match_substring_regex(pa.array([""]), pattern)  # complains of what RE2 does not understand
+    none = _Sought(pattern, False, (), enough=False)
+    if not pattern.isascii() or any(s in pattern for s in ("[[", "[:", "{,", "\0")): return none  # Python reads these otherwise
+    with warnings.catch_warnings(action="error"):
+        try: strings, all_of_them = _strings(re._parser.parse(pattern))
+        except Exception: return none
+    if min(map(len, strings)) < 2 or not all(s.isascii() and "\0" not in s for s in strings): return none
+    return _Sought(pattern, False, tuple((s.encode(),) for s in sorted(strings)), enough=all_of_them)
+
+def _strings(tree, most=64):
+    "Strings of which every match of a parsed pattern has one, and whether they are exactly what it matches."
+    runs, run, exact = [], {""}, True
+    for op, arg in tree:
+        strings, same = _of_node(op, arg)
+        if same and len(run) * len(strings) <= most: run = {a + b for a in run for b in strings}
+        else: runs, run, exact = [*runs, run, strings], {""}, False
+    return (run, True) if exact else (max([*runs, run], key=lambda r: min(map(len, r))), False)
+
+
+# %% ../nbs/05_labeling.ipynb #45086117
+def _of_node(op, arg):
+    "The same for one node of a parsed pattern; an empty string says nothing."
+    p = re._parser
+    if op is p.LITERAL: return {chr(arg).lower()}, True
+    if op is p.IN and all(kind is p.LITERAL for kind, _ in arg): return {chr(c).lower() for _, c in arg}, True
+    if op is p.SUBPATTERN and not arg[1] and not arg[2]: return _strings(arg[3])  # without flags of its own
+    if op is p.BRANCH:
+        found = [_strings(t) for t in arg[1]]
+        return set().union(*(strings for strings, _ in found)), all(same for _, same in found)
+    if op in (p.MAX_REPEAT, p.MIN_REPEAT):
+        strings, same = _strings(arg[2])
+        if arg[:2] == (0, 1): return strings | {""}, same
+        if arg[0]: return strings, same and arg[1] == 1
+    return {""}, False
+
+
+# %% ../nbs/05_labeling.ipynb #b3a8d9c9
+class _Text:
+    "The texts of many rows as bytes without gaps, ASCII letters in lower case."
+    def __init__(self, column):
+        _, edges, data = column.buffers()
+        kind = np.int64 if pa.types.is_large_string(column.type) else np.int32
+        edges = np.frombuffer(edges, kind)[column.offset:][:len(column) + 1].astype(np.int64)
+        self.edges, self.size = edges - edges[0], int(edges[-1] - edges[0])  # row i lies in edges[i]:edges[i + 1]
+        self.low = np.zeros(self.size // 2 * 2 + 16, np.uint8)
+        if self.size:
+            whole = [None, pa.py_buffer(np.array([0, self.size])), data.slice(int(edges[0]), self.size)]
+            lower = pc.ascii_lower(pa.Array.from_buffers(pa.large_string(), 1, whole))
+            self.low[:self.size] = np.frombuffer(lower.buffers()[2], np.uint8)[:self.size]
+        self.pairs, self.eights = self.low.view("<u2"), np.ndarray(len(self.low) - 7, "<u8", self.low, strides=(1,))
+
+    def row(self, at): return np.searchsorted(self.edges, at, side="right") - 1
+
+    def starting(self, at, word):
+        "At which of these places a word is: eight letters are one number."
+        kept = np.arange(len(at) if len(word) <= self.size else 0)
+        for o in range(0, len(word), 8):  # never beyond the end: zeros follow the text, and words have none
+            part = word[o:o + 8]
+            kept = kept[(self.eights[at[kept] + o] & np.uint64(256 ** len(part) - 1)) == int.from_bytes(part, "little")]
+        return kept[at[kept] >= 0]
+
+
+# %% ../nbs/05_labeling.ipynb #4545c4c0
+_PAIRS = np.arange(1 << 16, dtype=np.uint16)
+
+def _signs(text, words):
+    "Pairs of bytes that give words away, the rarest that serve: {pair: [(number of the word, place of the pair in it)]}."
+    often, found = np.bincount(text.pairs[::1 + (len(text.pairs) >> 16)], minlength=1 << 16), defaultdict(list)
+    for number, word in enumerate(words):
+        for odd in (0, 1):  # a word begins at an even place or an odd one; text is read in pairs from the even ones
+            pairs = [(i, [word[i] | word[i + 1] << 8]) for i in range(odd, len(word) - 1, 2)]
+            if not pairs: pairs = [(-1, _PAIRS[_PAIRS >> 8 == word[0]])] if odd else [(0, _PAIRS[_PAIRS & 255 == word[0]])]
+            i, codes = min(pairs, key=lambda p: often[p[1][0]])
+            for code in codes: found[int(code)].append((number, i))
+    return found
+
+# %% ../nbs/05_labeling.ipynb #e685e4c5
+_BLOCK = pa.array(np.arange(1 << 18, dtype=np.int32))
+
+def _seen_pairs(text, codes):
+    "Where the text has one of these pairs, block by block; Arrow's filter is thrice as fast as NumPy's `flatnonzero` here."
+    look = np.zeros(1 << 16, np.uint8)
+    look[codes] = 1
+    look, pairs = pa.array(look), pa.array(text.pairs)
+    def seen(i):
+        block = pairs.slice(i, len(_BLOCK))
+        bits = np.packbits(pc.take(look, block, boundscheck=False).to_numpy().view(bool), bitorder="little")
+        mask = pa.Array.from_buffers(pa.bool_(), len(block), [None, pa.py_buffer(bits)])
+        return i + pc.filter(_BLOCK.slice(0, len(block)), mask).to_numpy().astype(np.int64)
+    return np.concatenate([seen(i) for i in range(0, len(pairs), len(_BLOCK))])
+
+# %% ../nbs/05_labeling.ipynb #4cf1e77b
+def _places(text, words):
+    "Where each of some words begins, all found in one pass."
+    signs, found = _signs(text, words), [[] for _ in words]
+    pair = _seen_pairs(text, list(signs))
+    code = text.pairs[pair]
+    order = np.argsort(code, kind="stable")
+    code, at, sought = code[order], 2 * pair[order], np.array(list(signs), np.uint16)
+    for i, j, ways in zip(np.searchsorted(code, sought), np.searchsorted(code, sought, side="right"), signs.values()):
+        for number, place in ways if i < j else (): found[number].append(at[i:j] - place)
+    found = [np.concatenate(f or [at[:0]]) for f in found]
+    return [at[text.starting(at, word)] for at, word in zip(found, words)]
+
+_WHITE = np.array([b < 128 and chr(b).isspace() for b in range(256)])
+
+def _spelled(text, phrase, at):
+    "Where a phrase begins and ends, from where its first word begins; and where white space beyond ASCII may be in it."
+    end, doubt = at + len(phrase[0]), [at[:0]]
+    for word in phrase[1:]:
+        gap = end
+        while (white := _WHITE[text.low[end]]).any(): end = end + white
+        doubt.append(at[text.low[end] > 127])
+        kept = np.flatnonzero(end > gap)
+        kept = kept[text.starting(end[kept], word)]
+        at, end = at[kept], end[kept] + len(word)
+    return at, end, np.concatenate(doubt)
+
+
+# %% ../nbs/05_labeling.ipynb #167905bb
+_APART, _TOUCHES, _BEYOND = 0, 1, 2  # what a byte beside a word says: it ends here, it goes on, look at the letter
+_BESIDE = np.array([_BEYOND if b > 127 else _TOUCHES if re.match(r"\w", chr(b)) else _APART for b in range(256)], np.uint8)
+
+def _hits(text, sought):
+    "Which rows have what is sought, and which may have it; bool, shape (sought, rows) each."
+    phrases = [(j, p) for j, s in enumerate(sought) for p in s.strings]
+    hit, doubt = np.zeros((2, len(sought), len(text.edges) - 1), bool)
+    if not phrases: return hit, doubt
+    found = []
+    for (j, phrase), at in zip(phrases, _places(text, [p[0] for _, p in phrases])):
+        at, end, doubtful = _spelled(text, phrase, at)
+        if len(doubtful): doubt[j, text.row(doubtful)] = True
+        found.append((at, end, np.full(len(at), j)))
+    at, end, j = map(np.concatenate, zip(*found))
+    row = text.row(at)
+    first, last = text.edges[row], text.edges[row + 1]
+    beside = np.where(at == first, _APART, _BESIDE[text.low[at - 1]]) | np.where(end == last, _APART, _BESIDE[text.low[end]])
+    beside[~np.array([s.whole for s in sought])[j]] = _APART
+    for rows, sign in ((hit, _APART), (doubt, _BEYOND)):
+        k = np.flatnonzero((end <= last) & (beside == sign))
+        rows[j[k], row[k]] = True
+    return hit, doubt
+
+
+# %% ../nbs/05_labeling.ipynb #0ede0d13
+_LETTERS = _Sought("", False, tuple((chr(c).encode(),) for c in _ALIKE))
+
+def _scan(column, sought):
+    "Which texts have what is sought; bool, shape (sought, rows). Strings are found first, patterns decide the rest."
+    if not len(column): return np.zeros((len(sought), 0), bool)
+    if not pa.types.is_string(column.type): column = column.cast(pa.large_string())
+    text = _Text(column)
+    hit, doubt = _hits(text, [*sought, _LETTERS] if text.low.max() > 127 else sought)
+    for j, s in enumerate(sought):
+        if len(hit) > len(sought): doubt[j] |= hit[-1]
+        if len(hit) > len(sought) and s.beyond: doubt[j] |= pc.invert(pc.string_is_ascii(column)).fill_null(False).to_numpy(zero_copy_only=False)
+        if not s.enough: doubt[j], hit[j] = doubt[j] | hit[j] if s.strings else True, False
+        rows = np.flatnonzero(doubt[j] & ~hit[j])
+        if len(rows): hit[j, rows] = _decided(s, column if len(rows) == len(column) else column.take(pa.array(rows)))
+    return hit[:len(sought)]
+
+def _decided(s, column):
+    "What the pattern says of texts."
+    if not s.python: return pc.match_substring_regex(column, s.pattern, ignore_case=True).fill_null(False).to_numpy(zero_copy_only=False)
+    find = re.compile(s.pattern, re.IGNORECASE).search
+    return [t is not None and bool(find(t)) for t in column.to_pylist()]
+
 
 # %% ../nbs/05_labeling.ipynb #efb89361
 class Words:
     "The text of many rows. A test gives a boolean per row, false where text is missing; on a dictionary it costs the distinct words only."
     __hash__ = None
-    def __init__(self, column): self.column = column  # Arrow array, plain or dictionary-encoded
+    def __init__(self, column, asked=()): self.column, self.asked, self.known = column, asked, {}  # Arrow array; what else will be looked for
     def __len__(self): return len(self.column)
     def __eq__(self, word): return self.isin([word])
     def __ne__(self, word): return ~(self == word)
     def isin(self, words):
         words = pa.array(list(words), pa.string())  # once: threads would share an iterator
-        return self.where(lambda text: pc.is_in(text, words.cast(text.type)))
-    def matches(self, pattern): return self.where(lambda text: pc.match_substring_regex(text, pattern, ignore_case=True))
-    def has(self, *phrases): return self.where(functools.partial(whole_words, phrases))
+        return self.where(lambda text: pc.is_in(text, words.cast(text.type)).to_numpy(zero_copy_only=False))
+    def matches(self, pattern): return self.finds(_pattern(pattern))
+    def has(self, *phrases): return self.finds(_phrases(*phrases))
+    def finds(self, sought):
+        if sought not in self.known:
+            wanted = [s for s in dict.fromkeys([sought, *self.asked]) if s not in self.known]
+            self.known |= zip(wanted, self.where(lambda text: _scan(text, wanted)))
+        return self.known[sought].copy()
     def where(self, test):
         coded = pa.types.is_dictionary(self.column.type)
-        mask = _in_threads(test, self.column.dictionary).take(self.column.indices) if coded else _in_threads(test, self.column)
-        return mask.fill_null(False).to_numpy(zero_copy_only=False)
+        mask = _in_threads(test, self.column.dictionary if coded else self.column)
+        if coded: mask = np.append(mask, np.zeros_like(mask, shape=(*mask.shape[:-1], 1)), axis=-1)[..., self.column.indices.fill_null(-1).to_numpy()]
+        return mask & ~self.missing
     @property
     def missing(self): return self.column.is_null().to_numpy(zero_copy_only=False)
     @property
     def length(self): return pc.utf8_length(self.column.cast(pa.string())).fill_null(0).to_numpy()
 
+
 # %% ../nbs/05_labeling.ipynb #c91e11a1
-def _in_threads(test, text, least: int = 2000):
-    "Run a test of texts on all of Arrow's threads, if there are many texts."
-    step = max(least, -(-len(text) // pa.cpu_count()))
+def _in_threads(test, text, least: int = 2000, size: int = 1 << 22):
+    "Run a test of texts piece by piece, on all of Arrow's threads; a piece fits in the processor's cache."
+    step = max(least, len(text) * size // max(text.nbytes, 1))
     if len(text) <= step: return test(text)
     with ThreadPoolExecutor(pa.cpu_count()) as pool:
-        return pa.concat_arrays(list(pool.map(test, [text.slice(i, step) for i in range(0, len(text), step)])))
+        return np.concatenate(list(pool.map(test, [text.slice(i, step) for i in range(0, len(text), step)])), axis=-1)
+
 
 # %% ../nbs/05_labeling.ipynb #35380275
 class Columns:
     "What a labelling function sees of a table: numbers and times as NumPy arrays, text as `Words`; `x.hour` or `x['hour']`."
-    def __init__(self, table): self._table, self._read = table, {}
+    def __init__(self, table, asked=None): self._table, self._read, self._asked = table, {}, asked or {}
     def __len__(self): return len(self._table)
     def __getattr__(self, name):
         if name.startswith("_"): raise AttributeError(name)
         return self[name]
     def __getitem__(self, name):
-        if name not in self._read: self._read[name] = _seen(self._table, name)
+        if name not in self._read: self._read[name] = _seen(self._table, name, self._asked.get(name, ()))
         return self._read[name]
 
-def _seen(table, name):
+def _seen(table, name, asked):
     "One column as a function sees it."
     if name not in table.column_names: raise BadInput(f"there is no column '{name}'{nearest(name, table.column_names)}")
     kind = testing.kind_of(table[name].type)
     if kind == "time": return table[name].to_numpy()
     values, _ = testing.parsed(table[name], kind)
-    return Words(values) if kind == "text" else values
+    return Words(values, asked) if kind == "text" else values
 
 # %% ../nbs/05_labeling.ipynb #f37532c6
 @dataclass(frozen=True)
@@ -223,7 +410,7 @@ def apply(
     "All votes on all rows."
     check_functions(functions)
     table = pa.Table.from_batches([table]) if isinstance(table, pa.RecordBatch) else table
-    x, L = Columns(table), np.full((len(table), len(functions)), ABSTAIN, np.int8, order="F")
+    x, L = Columns(table, _asked(functions, table)), np.full((len(table), len(functions)), ABSTAIN, np.int8, order="F")
     rows = [j for j, f in enumerate(functions) if is_row_wise(f)]
     for j, f in enumerate(functions):
         if len(x) and j not in rows: L[:, j] = _column_votes(f, x, classes, start)
@@ -236,6 +423,17 @@ def _column_votes(f, x, classes, start):
     try: answer = f(x)
     except Exception as error: raise _failed(f, x._table, error, start) from error
     return checked_votes(f, answer, len(x), classes, start)
+
+# %% ../nbs/05_labeling.ipynb #c60ba3df
+def _asked(functions, table):
+    "What functions over columns will ask of texts: they are first called on no rows, so that one pass can look for everything."
+    x = Columns(table.slice(0, 0))
+    with warnings.catch_warnings(action="ignore"):
+        for f in filter(is_column_wise, functions):
+            try: f(x)
+            except Exception: continue  # whatever it is, it will come up on rows, where it is told
+    return {name: list(seen.known) for name, seen in x._read.items() if isinstance(seen, Words)}
+
 
 # %% ../nbs/05_labeling.ipynb #0f400122
 Listed = Annotated[list[str | float], pydantic.BeforeValidator(lambda v: [w.strip() for w in v.split(",") if w.strip()] if isinstance(v, str) else v)]
