@@ -173,8 +173,8 @@ def _places(text, words):
     code, at, sought = code[order], 2 * pair[order], np.array(list(signs), np.uint16)
     for i, j, ways in zip(np.searchsorted(code, sought), np.searchsorted(code, sought, side="right"), signs.values()):
         for number, place in ways if i < j else (): found[number].append(at[i:j] - place)
-    found = [np.concatenate(f or [at[:0]]) for f in found]
-    return [at[text.starting(at, word)] for at, word in zip(found, words)]
+    found = [np.concatenate(f) if f else at[:0] for f in found]
+    return [at[text.starting(at, word)] if len(at) else at for at, word in zip(found, words)]
 
 _WHITE = np.array([b < 128 and chr(b).isspace() for b in range(256)])
 
@@ -200,8 +200,9 @@ def _hits(text, sought):
     phrases = [(j, p) for j, s in enumerate(sought) for p in s.strings]
     hit, doubt = np.zeros((2, len(sought), len(text.edges) - 1), bool)
     if not phrases: return hit, doubt
-    found = []
+    found = [(np.zeros(0, int),) * 3]
     for (j, phrase), at in zip(phrases, _places(text, [p[0] for _, p in phrases])):
+        if not len(at): continue
         at, end, doubtful = _spelled(text, phrase, at)
         if len(doubtful): doubt[j, text.row(doubtful)] = True
         found.append((at, end, np.full(len(at), j)))

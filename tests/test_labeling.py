@@ -88,6 +88,69 @@ def test_phrases_are_found_where_python_finds_them(texts, phrases):
     assert list(said.length) == [len(t or "") for t in texts]
 
 
+SOUP = st.text(alphabet="aAbBkKsSiI_1 \n\t\x0b\x1f\xa0\u2003.!-+éß\u212a\u017f\u0130\u0131\u0301\0", max_size=14)
+TERMS = st.lists(st.one_of(SOUP, st.sampled_from(["a", "!!", "ab", "k", "is", "a b", "ask", "b-a", "c++", "kiss as", "abababababab a", "é", "\u212a"])),
+                 min_size=1, max_size=4)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.one_of(st.none(), SOUP, st.sampled_from(["ask a kiss", "!!!", "ab ab", "kiss\xa0as", "as\u017f", "abABababABAB  A"])), max_size=12),
+       st.lists(TERMS, min_size=1, max_size=3), st.booleans())
+def test_phrases_are_those_of_re_whatever_is_looked_for_at_once(texts, asked, large):
+    column = pa.array(["cut off", *texts], pa.large_string() if large else pa.string()).slice(1)
+    known = [labeling._phrases(*phrases) for phrases in asked]
+    for phrases in asked:
+        pattern = "|".join(r"\s+".join(map(re.escape, p.split())) for p in phrases if p.split())
+        expected = [bool(pattern and t is not None and re.search(rf"(?<!\w)(?:{pattern})(?!\w)", t, re.IGNORECASE)) for t in texts]
+        assert list(Words(column, known).has(*phrases)) == list(Words(column).has(*phrases)) == expected
+
+
+PARTS = st.sampled_from(["a", "B", "!", "k", "s", " ", "ab", "kiss", "\\.", "\\b", "\\w", ".", "[ab]", "[^a]", "^", "$", "(a|b)", "(?:ab)?",
+                         "a{2}", "b{,2}", "!+", "s*", "|", "é", "(?:k|is)", "(!a)+", "[[:alpha:]]", "\\pL", "(?i:ab)"])
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.one_of(st.none(), SOUP), max_size=12), st.lists(PARTS, min_size=1, max_size=6).map("".join))
+def test_patterns_are_those_of_re2(texts, pattern):
+    import pyarrow.compute as pc
+    column = pa.array(texts, pa.string())
+    try:
+        expected = pc.match_substring_regex(column, pattern, ignore_case=True).fill_null(False).to_pylist()
+    except pa.ArrowInvalid:
+        with pytest.raises(pa.ArrowInvalid):
+            Words(column).matches(pattern)
+    else:
+        assert list(Words(column).matches(pattern)) == expected
+
+
+def test_a_long_column_is_read_piece_by_piece():
+    texts = ["it is great", "nothing", None, "was\xa0te", "a WASTE  of\nmoney", "gre\u00e4t"] * 30_000
+    said = Words(pa.array(texts))
+    assert len(texts) > 100_000 and said.column.nbytes > 1 << 20
+    pieces = []
+    labeling._in_threads(lambda text: pieces.append(len(text)) or np.zeros(len(text), bool), said.column, size=1 << 19)
+    assert len(pieces) > 1 and sum(pieces) == len(texts)
+    mask = labeling._in_threads(lambda text: labeling._scan(text, [labeling._phrases("great", "waste of money")]), said.column, size=1 << 19)
+    assert (mask[0] == np.tile([True, False, False, False, True, False], 30_000)).all()
+
+
+def test_functions_are_asked_on_no_rows_first_and_a_change_of_an_answer_stays_with_its_function():
+    rows = []
+
+    def first(x):
+        rows.append(len(x))
+        mask = x.text.has("a")
+        mask[:] = True
+        return mask
+
+    def moody(x):
+        if not len(x):
+            raise ValueError("no rows")
+        return x.text.has("a")
+    table = pa.table(dict(text=["a", "b"]))
+    assert labeling.apply([lf(first, label=1), lf(moody, label=0)], table).tolist() == [[1, 0], [1, -1]] and rows == [0, 2]
+
+
 def test_the_view_converts_a_column_once_and_touches_no_other():
     class Table:
         column_names, reads = ["a", "b"], []
