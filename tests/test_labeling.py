@@ -89,12 +89,13 @@ def test_phrases_are_found_where_python_finds_them(texts, phrases):
 
 
 SOUP = st.text(alphabet="aAbBkKsSiI_1 \n\t\x0b\x1f\xa0\u2003.!-+éß\u212a\u017f\u0130\u0131\u0301\0", max_size=14)
-TERMS = st.lists(st.one_of(SOUP, st.sampled_from(["a", "!!", "ab", "k", "is", "a b", "ask", "b-a", "c++", "kiss as", "abababababab a", "é", "\u212a"])),
-                 min_size=1, max_size=4)
+TERMS = st.lists(st.one_of(SOUP, st.sampled_from(["a", "!!", "ab", "k", "is", "a b", "ask", "b-a", "c++", "kiss as", "abababababab a", "é",
+                                                      "\u212a"])), min_size=1, max_size=4)
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(st.one_of(st.none(), SOUP, st.sampled_from(["ask a kiss", "!!!", "ab ab", "kiss\xa0as", "as\u017f", "abABababABAB  A"])), max_size=12),
+@given(st.lists(st.one_of(st.none(), SOUP,
+                          st.sampled_from(["ask a kiss", "!!!", "ab ab", "kiss\xa0as", "as\u017f", "abABababABAB  A"])), max_size=12),
        st.lists(TERMS, min_size=1, max_size=3), st.booleans())
 def test_phrases_are_those_of_re_whatever_is_looked_for_at_once(texts, asked, large):
     column = pa.array(["cut off", *texts], pa.large_string() if large else pa.string()).slice(1)
