@@ -57,6 +57,7 @@ class _Sought:
     enough: bool = True   # the strings are all that is looked for; else every match has one of them (or there are none)
     beyond: bool = False  # the pattern decides on all texts beyond ASCII
 
+# %% ../nbs/05_labeling.ipynb #7c2cf2d5
 _ALIKE = str.maketrans("\u212a\u017f\u0130\u0131", "ksii")  # the letters beyond ASCII that `re` takes for ASCII letters in another case
 
 @functools.lru_cache(4096)
@@ -65,8 +66,8 @@ def _phrases(*phrases):
     split = [p.translate(_ALIKE).lower().split() for p in phrases if p.strip()]
     plain = tuple(tuple(w.encode() for w in p) for p in split if "".join(p).isascii() and "\0" not in "".join(p))
     known = "|".join(r"\s+".join(map(re.escape, p.split())) for p in phrases if p.strip())
-    return _Sought(rf"(?<!\w)(?:{known or '(?!)'})(?!\w)", True, plain, whole=True, enough=all("\0" not in p for p in phrases), beyond=len(plain) < len(split))
-
+    enough = all("\0" not in p for p in phrases)
+    return _Sought(rf"(?<!\w)(?:{known or '(?!)'})(?!\w)", True, plain, whole=True, enough=enough, beyond=len(plain) < len(split))
 
 # %% ../nbs/05_labeling.ipynb #6542e6d2
 @functools.lru_cache(4096)
@@ -125,14 +126,16 @@ class _Text:
 
     def row(self, at): return np.searchsorted(self.edges, at, side="right") - 1
 
-    def starting(self, at, word):
-        "At which of these places a word is: eight letters are one number."
-        kept = np.arange(len(at) if len(word) <= self.size else 0)
-        for o in range(0, len(word), 8):  # never beyond the end: zeros follow the text, and words have none
-            part = word[o:o + 8]
-            kept = kept[(self.eights[at[kept] + o] & np.uint64(256 ** len(part) - 1)) == int.from_bytes(part, "little")]
-        return kept[at[kept] >= 0]
+# %% ../nbs/05_labeling.ipynb #0bac15ca
+def _starting(self: _Text, at, word):
+    "At which of these places a word is: eight letters are one number."
+    kept = np.arange(len(at) if len(word) <= self.size else 0)
+    for o in range(0, len(word), 8):  # never beyond the end: zeros follow the text, and words have none
+        part = word[o:o + 8]
+        kept = kept[(self.eights[at[kept] + o] & np.uint64(256 ** len(part) - 1)) == int.from_bytes(part, "little")]
+    return kept[at[kept] >= 0]
 
+_Text.starting = _starting
 
 # %% ../nbs/05_labeling.ipynb #4545c4c0
 _PAIRS = np.arange(1 << 16, dtype=np.uint16)
@@ -176,6 +179,7 @@ def _places(text, words):
     found = [np.concatenate(f) if f else at[:0] for f in found]
     return [at[text.starting(at, word)] if len(at) else at for at, word in zip(found, words)]
 
+# %% ../nbs/05_labeling.ipynb #62d14e2e
 _WHITE = np.array([b < 128 and chr(b).isspace() for b in range(256)])
 
 def _spelled(text, phrase, at):
@@ -190,11 +194,11 @@ def _spelled(text, phrase, at):
         at, end = at[kept], end[kept] + len(word)
     return at, end, np.concatenate(doubt)
 
-
-# %% ../nbs/05_labeling.ipynb #167905bb
+# %% ../nbs/05_labeling.ipynb #e7a00fa3
 _APART, _TOUCHES, _BEYOND = 0, 1, 2  # what a byte beside a word says: it ends here, it goes on, look at the letter
 _BESIDE = np.array([_BEYOND if b > 127 else _TOUCHES if re.match(r"\w", chr(b)) else _APART for b in range(256)], np.uint8)
 
+# %% ../nbs/05_labeling.ipynb #167905bb
 def _hits(text, sought):
     "Which rows have what is sought, and which may have it; bool, shape (sought, rows) each."
     phrases = [(j, p) for j, s in enumerate(sought) for p in s.strings]
@@ -234,12 +238,12 @@ def _scan(column, sought):
         if len(rows): hit[j, rows] = _decided(s, column if len(rows) == len(column) else column.take(pa.array(rows)))
     return hit[:len(sought)]
 
+# %% ../nbs/05_labeling.ipynb #e7a7acce
 def _decided(s, column):
     "What the pattern says of texts."
     if not s.python: return pc.match_substring_regex(column, s.pattern, ignore_case=True).fill_null(False).to_numpy(zero_copy_only=False)
     find = re.compile(s.pattern, re.IGNORECASE).search
     return [t is not None and bool(find(t)) for t in column.to_pylist()]
-
 
 # %% ../nbs/05_labeling.ipynb #efb89361
 class Words:
@@ -254,21 +258,28 @@ class Words:
         return self.where(lambda text: pc.is_in(text, words.cast(text.type)).to_numpy(zero_copy_only=False))
     def matches(self, pattern): return self.finds(_pattern(pattern))
     def has(self, *phrases): return self.finds(_phrases(*phrases))
-    def finds(self, sought):
-        if sought not in self.known:
-            wanted = [s for s in dict.fromkeys([sought, *self.asked]) if s not in self.known]
-            self.known |= zip(wanted, self.where(lambda text: _scan(text, wanted)))
-        return self.known[sought].copy()
-    def where(self, test):
-        coded = pa.types.is_dictionary(self.column.type)
-        mask = _in_threads(test, self.column.dictionary if coded else self.column)
-        if coded: mask = np.append(mask, np.zeros_like(mask, shape=(*mask.shape[:-1], 1)), axis=-1)[..., self.column.indices.fill_null(-1).to_numpy()]
-        return mask & ~self.missing
     @property
     def missing(self): return self.column.is_null().to_numpy(zero_copy_only=False)
     @property
     def length(self): return pc.utf8_length(self.column.cast(pa.string())).fill_null(0).to_numpy()
 
+
+# %% ../nbs/05_labeling.ipynb #10886c6f
+def _finds(self: Words, sought):
+    "Where it is; all that is known to be asked is looked for at once."
+    if sought not in self.known:
+        wanted = [s for s in dict.fromkeys([sought, *self.asked]) if s not in self.known]
+        self.known |= zip(wanted, self.where(lambda text: _scan(text, wanted)))
+    return self.known[sought].copy()
+
+def _where(self: Words, test):
+    "The rows that pass a test of texts."
+    coded = pa.types.is_dictionary(self.column.type)
+    mask = _in_threads(test, self.column.dictionary if coded else self.column)
+    if coded: mask = np.append(mask, np.zeros_like(mask, shape=(*mask.shape[:-1], 1)), axis=-1)[..., self.column.indices.fill_null(-1).to_numpy()]
+    return mask & ~self.missing
+
+Words.finds, Words.where = _finds, _where
 
 # %% ../nbs/05_labeling.ipynb #c91e11a1
 def _in_threads(test, text, least: int = 2000, size: int = 1 << 22):
@@ -684,8 +695,7 @@ def triplets(
     "How far each function can be trusted, in closed form from the covariances of votes (after Fu et al., 2020)."
     if L.shape[1] < 3: raise BadInput(f"{L.shape[1]} labelling functions: it takes three to tell how far each can be trusted; use majority")
     patterns, at = distinct_votes(L)
-    votes, weight = np.concatenate([patterns == 0, patterns == 1], axis=1).astype(float), np.bincount(at, counts)
-    weight = weight / max(weight.sum(), 1)
+    votes, weight = np.concatenate([patterns == 0, patterns == 1], axis=1).astype(float), (n := np.bincount(at, counts)) / max(n.sum(), 1)
     owner, sign = np.tile(np.arange(L.shape[1]), 2), np.repeat([-1, 1], L.shape[1])
     mean, p = weight @ votes, balance
     others = owner[:, None] != owner
@@ -695,8 +705,7 @@ def triplets(
     delta = sign * np.clip(np.sqrt(np.maximum(squares, 0) / (p * (1 - p))), least, most)
     chance = np.stack([mean - p * delta, mean + (1 - p) * delta]).clip(1e-4, 1).reshape(2, 2, -1)  # (class, vote, function)
     chance /= np.maximum(chance.sum(1, keepdims=True) / (1 - 1e-3), 1)
-    chance = np.concatenate([1 - chance.sum(1, keepdims=True), chance], axis=1).transpose(2, 0, 1)
-    return VoteModel(chance, np.array([1 - p, p]))
+    return VoteModel(np.concatenate([1 - chance.sum(1, keepdims=True), chance], axis=1).transpose(2, 0, 1), np.array([1 - p, p]))
 
 # %% ../nbs/05_labeling.ipynb #c9840813
 def label_model(
@@ -1047,16 +1056,18 @@ class Ballots:
     def counts(self): return np.array(list(self.found.values()), np.int64)
     def _shaped(self, said): return np.frombuffer(said, np.int8).reshape(-1, self.functions)
 
-    def __iter__(self):
-        "Batch by batch the votes, and which pattern each row has."
-        number, place = {p: i for i, p in enumerate(self.found)}, 0
-        for n in self.sizes:
-            self.file.seek(place)  # another reader may be under way
-            L = self._shaped(self.file.read(n * self.functions))
-            place += L.size
-            patterns, at = distinct_votes(L)
-            yield L, np.array([number[p.tobytes()] for p in patterns], int)[at]
+# %% ../nbs/05_labeling.ipynb #1266b00d
+def _read_ballots(self: Ballots):
+    "Batch by batch the votes, and which pattern each row has."
+    number, place = {p: i for i, p in enumerate(self.found)}, 0
+    for n in self.sizes:
+        self.file.seek(place)  # another reader may be under way
+        L = self._shaped(self.file.read(n * self.functions))
+        place += L.size
+        patterns, at = distinct_votes(L)
+        yield L, np.array([number[p.tobytes()] for p in patterns], int)[at]
 
+Ballots.__iter__ = _read_ballots
 
 # %% ../nbs/05_labeling.ipynb #d58f81c9
 def wanted(
