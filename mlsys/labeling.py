@@ -4,21 +4,21 @@
 
 # %% auto #0
 __all__ = ['ABSTAIN', 'Listed', 'TEXT_TESTS', 'NUMBER_TESTS', 'TRUST', 'NEXT', 'NEEDS', 'EVENTS', 'LONG', 'CLASS_COLORS',
-           'DESK_CSS', 'DESK_JS', 'HINT', 'CONSENSUS', 'whole_words', 'Words', 'Columns', 'LabelFunction', 'lf',
-           'checked_votes', 'first_failing', 'is_row_wise', 'is_column_wise', 'check_functions', 'apply', 'Rule',
-           'holds', 'as_function', 'read_rules', 'load_functions', 'recent_share', 'conditions', 'learn_rules',
-           'summary', 'majority', 'distinct_votes', 'VoteModel', 'triplets', 'label_model', 'weak_labels', 'auc',
-           'accuracy', 'encoder', 'learn_encoding', 'one_thread', 'fit', 'learning_curve', 'labels_worth', 'worth_text',
-           'uncertainty', 'disagreement', 'conflict', 'k_center', 'next_rows', 'active_curve', 'committee_of',
-           'out_of_fold', 'suspects', 'corrected', 'slices', 'slice_scores', 'open_stream', 'class_proba',
-           'labels_table', 'label_file', 'told', 'label_text', 'parse_event', 'append_event', 'AnswerLog', 'replay',
+           'DESK_CSS', 'DESK_JS', 'HINT', 'CONSENSUS', 'Words', 'Columns', 'LabelFunction', 'lf', 'checked_votes',
+           'first_failing', 'is_row_wise', 'is_column_wise', 'check_functions', 'apply', 'Rule', 'holds', 'as_function',
+           'read_rules', 'load_functions', 'recent_share', 'conditions', 'learn_rules', 'summary', 'majority',
+           'distinct_votes', 'VoteModel', 'triplets', 'label_model', 'weak_labels', 'auc', 'accuracy', 'encoder',
+           'learn_encoding', 'one_thread', 'fit', 'learning_curve', 'labels_worth', 'worth_text', 'uncertainty',
+           'disagreement', 'conflict', 'k_center', 'next_rows', 'active_curve', 'committee_of', 'out_of_fold',
+           'suspects', 'corrected', 'slices', 'slice_scores', 'open_stream', 'class_proba', 'labels_table', 'Ballots',
+           'wanted', 'label_file', 'told', 'label_text', 'parse_event', 'append_event', 'AnswerLog', 'replay',
            'desk_share', 'Desk', 'desk_refresh', 'desk_write', 'desk_answer', 'desk_skip', 'desk_undo', 'desk_text',
            'marked', 'desk_keys', 'desk_card', 'desk_view', 'desk_act', 'DeskWidget', 'desk_still', 'desk_bundle',
            'labels_folder', 'answers_file', 'kappa_of', 'kappa', 'fleiss_kappa', 'read_answers', 'answer_matrix',
            'agreement', 'Consensus', 'dawid_skene', 'consolidate']
 
 # %% ../nbs/05_labeling.ipynb #8fcdebe3
-import errno, fcntl, functools, html, importlib.util, inspect, json, math, os, re, time, traceback
+import errno, fcntl, functools, html, importlib.util, inspect, json, math, os, re, tempfile, time, traceback, warnings
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -32,8 +32,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.dataset as pads
 import pydantic
 import traitlets
 from scipy import sparse
@@ -49,69 +47,268 @@ from .core import BadInput, nearest, Settings, shown
 # %% ../nbs/05_labeling.ipynb #af811326
 ABSTAIN = -1  # Snorkel's convention: the vote of a function that has nothing to say
 
-def whole_words(
-    phrases,        # words or phrases, as they are written
-    text,           # Arrow array of strings
-) -> pa.Array:      # bool
-    "Which texts have any of the phrases where no letter, digit or underscore touches it, in any case."
-    known = "|".join(r"\s+".join(re.escape(word) for word in p.split()) for p in phrases)
-    def find(pattern, text): return pc.match_substring_regex(text, pattern, ignore_case=True)
-    every = rf"(?:^|[^\pL\pN_])(?:{known})(?:$|[^\pL\pN_])"
-    if not all(re.fullmatch(r"\w|\w.*\w", p.strip(), re.ASCII | re.DOTALL) for p in phrases): return find(every, text)
-    plain = pc.string_is_ascii(text)  # there RE2's word boundary, six times as fast, is exact
-    found = find(rf"\b(?:{known})\b", text)
-    if pc.all(plain, skip_nulls=True).as_py() is not False: return found
-    return pc.replace_with_mask(found, pc.invert(plain).fill_null(False), find(every, text.filter(pc.invert(plain).fill_null(False))))
+@dataclass(frozen=True)
+class _Sought:
+    "What a function looks for in texts."
+    pattern: str          # decides where the strings do not
+    python: bool          # is the pattern meant for Python's `re`? Else for RE2
+    strings: tuple        # of phrases; a phrase is a tuple of words as bytes, in lower case
+    whole: bool = False   # no letter, digit or underscore touches them
+    enough: bool = True   # the strings are all that is looked for; else every match has one of them (or there are none)
+    beyond: bool = False  # the pattern decides on all texts beyond ASCII
+
+# %% ../nbs/05_labeling.ipynb #7c2cf2d5
+_ALIKE = str.maketrans("\u212a\u017f\u0130\u0131", "ksii")  # the letters beyond ASCII that `re` takes for ASCII letters in another case
+
+@functools.lru_cache(4096)
+def _phrases(*phrases):
+    "Phrases as they are looked for."
+    split = [p.translate(_ALIKE).lower().split() for p in phrases if p.strip()]
+    plain = tuple(tuple(w.encode() for w in p) for p in split if "".join(p).isascii() and "\0" not in "".join(p))
+    known = "|".join(r"\s+".join(map(re.escape, p.split())) for p in phrases if p.strip())
+    enough = all("\0" not in p for p in phrases)
+    return _Sought(rf"(?<!\w)(?:{known or '(?!)'})(?!\w)", True, plain, whole=True, enough=enough, beyond=len(plain) < len(split))
+
+# %% ../nbs/05_labeling.ipynb #6542e6d2
+@functools.lru_cache(4096)
+def _pattern(pattern):
+    "A regular expression as it is looked for."
+    pc.match_substring_regex(pa.array([""]), pattern)  # complains of what RE2 does not understand
+    none = _Sought(pattern, False, (), enough=False)
+    if not pattern.isascii() or any(s in pattern for s in ("[[", "[:", "{,", "\0")): return none  # Python reads these otherwise
+    with warnings.catch_warnings(action="error"):
+        try: strings, all_of_them = _strings(re._parser.parse(pattern))
+        except Exception: return none
+    if min(map(len, strings)) < 2 or not all(s.isascii() and "\0" not in s for s in strings): return none
+    return _Sought(pattern, False, tuple((s.encode(),) for s in sorted(strings)), enough=all_of_them)
+
+def _strings(tree, most=64):
+    "Strings of which every match of a parsed pattern has one, and whether they are exactly what it matches."
+    runs, run, exact = [], {""}, True
+    for op, arg in tree:
+        strings, same = _of_node(op, arg)
+        if same and len(run) * len(strings) <= most: run = {a + b for a in run for b in strings}
+        else: runs, run, exact = [*runs, run, strings], {""}, False
+    return (run, True) if exact else (max([*runs, run], key=lambda r: min(map(len, r))), False)
+
+
+# %% ../nbs/05_labeling.ipynb #45086117
+def _of_node(op, arg):
+    "The same for one node of a parsed pattern; an empty string says nothing."
+    p = re._parser
+    if op is p.LITERAL: return {chr(arg).lower()}, True
+    if op is p.IN and all(kind is p.LITERAL for kind, _ in arg): return {chr(c).lower() for _, c in arg}, True
+    if op is p.SUBPATTERN and not arg[1] and not arg[2]: return _strings(arg[3])  # without flags of its own
+    if op is p.BRANCH:
+        found = [_strings(t) for t in arg[1]]
+        return set().union(*(strings for strings, _ in found)), all(same for _, same in found)
+    if op in (p.MAX_REPEAT, p.MIN_REPEAT):
+        strings, same = _strings(arg[2])
+        if arg[:2] == (0, 1): return strings | {""}, same
+        if arg[0]: return strings, same and arg[1] == 1
+    return {""}, False
+
+
+# %% ../nbs/05_labeling.ipynb #b3a8d9c9
+class _Text:
+    "The texts of many rows as bytes without gaps, ASCII letters in lower case."
+    def __init__(self, column):
+        _, edges, data = column.buffers()
+        kind = np.int64 if pa.types.is_large_string(column.type) else np.int32
+        edges = np.frombuffer(edges, kind)[column.offset:][:len(column) + 1].astype(np.int64)
+        self.edges, self.size = edges - edges[0], int(edges[-1] - edges[0])  # row i lies in edges[i]:edges[i + 1]
+        self.low = np.zeros(self.size // 2 * 2 + 16, np.uint8)
+        if self.size:
+            whole = [None, pa.py_buffer(np.array([0, self.size])), data.slice(int(edges[0]), self.size)]
+            lower = pc.ascii_lower(pa.Array.from_buffers(pa.large_string(), 1, whole))
+            self.low[:self.size] = np.frombuffer(lower.buffers()[2], np.uint8)[:self.size]
+        self.pairs, self.eights = self.low.view("<u2"), np.ndarray(len(self.low) - 7, "<u8", self.low, strides=(1,))
+
+    def row(self, at): return np.searchsorted(self.edges, at, side="right") - 1
+
+# %% ../nbs/05_labeling.ipynb #0bac15ca
+def _starting(self: _Text, at, word):
+    "At which of these places a word is: eight letters are one number."
+    kept = np.arange(len(at) if len(word) <= self.size else 0)
+    for o in range(0, len(word), 8):  # never beyond the end: zeros follow the text, and words have none
+        part = word[o:o + 8]
+        kept = kept[(self.eights[at[kept] + o] & np.uint64(256 ** len(part) - 1)) == int.from_bytes(part, "little")]
+    return kept[at[kept] >= 0]
+
+_Text.starting = _starting
+
+# %% ../nbs/05_labeling.ipynb #4545c4c0
+_PAIRS = np.arange(1 << 16, dtype=np.uint16)
+
+def _signs(text, words):
+    "Pairs of bytes that give words away, the rarest that serve: {pair: [(number of the word, place of the pair in it)]}."
+    often, found = np.bincount(text.pairs[::1 + (len(text.pairs) >> 16)], minlength=1 << 16), defaultdict(list)
+    for number, word in enumerate(words):
+        for odd in (0, 1):  # a word begins at an even place or an odd one; text is read in pairs from the even ones
+            pairs = [(i, [word[i] | word[i + 1] << 8]) for i in range(odd, len(word) - 1, 2)]
+            if not pairs: pairs = [(-1, _PAIRS[_PAIRS >> 8 == word[0]])] if odd else [(0, _PAIRS[_PAIRS & 255 == word[0]])]
+            i, codes = min(pairs, key=lambda p: often[p[1][0]])
+            for code in codes: found[int(code)].append((number, i))
+    return found
+
+# %% ../nbs/05_labeling.ipynb #e685e4c5
+_BLOCK = pa.array(np.arange(1 << 18, dtype=np.int32))
+
+def _seen_pairs(text, codes):
+    "Where the text has one of these pairs, block by block; Arrow's filter is thrice as fast as NumPy's `flatnonzero` here."
+    look = np.zeros(1 << 16, np.uint8)
+    look[codes] = 1
+    look, pairs = pa.array(look), pa.array(text.pairs)
+    def seen(i):
+        block = pairs.slice(i, len(_BLOCK))
+        bits = np.packbits(pc.take(look, block, boundscheck=False).to_numpy().view(bool), bitorder="little")
+        mask = pa.Array.from_buffers(pa.bool_(), len(block), [None, pa.py_buffer(bits)])
+        return i + pc.filter(_BLOCK.slice(0, len(block)), mask).to_numpy().astype(np.int64)
+    return np.concatenate([seen(i) for i in range(0, len(pairs), len(_BLOCK))])
+
+# %% ../nbs/05_labeling.ipynb #4cf1e77b
+def _places(text, words):
+    "Where each of some words begins, all found in one pass."
+    signs, found = _signs(text, words), [[] for _ in words]
+    pair = _seen_pairs(text, list(signs))
+    code = text.pairs[pair]
+    order = np.argsort(code, kind="stable")
+    code, at, sought = code[order], 2 * pair[order], np.array(list(signs), np.uint16)
+    for i, j, ways in zip(np.searchsorted(code, sought), np.searchsorted(code, sought, side="right"), signs.values()):
+        for number, place in ways if i < j else (): found[number].append(at[i:j] - place)
+    found = [np.concatenate(f) if f else at[:0] for f in found]
+    return [at[text.starting(at, word)] if len(at) else at for at, word in zip(found, words)]
+
+# %% ../nbs/05_labeling.ipynb #62d14e2e
+_WHITE = np.array([b < 128 and chr(b).isspace() for b in range(256)])
+
+def _spelled(text, phrase, at):
+    "Where a phrase begins and ends, from where its first word begins; and where white space beyond ASCII may be in it."
+    end, doubt = at + len(phrase[0]), [at[:0]]
+    for word in phrase[1:]:
+        gap = end
+        while (white := _WHITE[text.low[end]]).any(): end = end + white
+        doubt.append(at[text.low[end] > 127])
+        kept = np.flatnonzero(end > gap)
+        kept = kept[text.starting(end[kept], word)]
+        at, end = at[kept], end[kept] + len(word)
+    return at, end, np.concatenate(doubt)
+
+# %% ../nbs/05_labeling.ipynb #e7a00fa3
+_APART, _TOUCHES, _BEYOND = 0, 1, 2  # what a byte beside a word says: it ends here, it goes on, look at the letter
+_BESIDE = np.array([_BEYOND if b > 127 else _TOUCHES if re.match(r"\w", chr(b)) else _APART for b in range(256)], np.uint8)
+
+# %% ../nbs/05_labeling.ipynb #167905bb
+def _hits(text, sought):
+    "Which rows have what is sought, and which may have it; bool, shape (sought, rows) each."
+    phrases = [(j, p) for j, s in enumerate(sought) for p in s.strings]
+    hit, doubt = np.zeros((2, len(sought), len(text.edges) - 1), bool)
+    if not phrases: return hit, doubt
+    found = [(np.zeros(0, int),) * 3]
+    for (j, phrase), at in zip(phrases, _places(text, [p[0] for _, p in phrases])):
+        if not len(at): continue
+        at, end, doubtful = _spelled(text, phrase, at)
+        if len(doubtful): doubt[j, text.row(doubtful)] = True
+        found.append((at, end, np.full(len(at), j)))
+    at, end, j = map(np.concatenate, zip(*found))
+    row = text.row(at)
+    first, last = text.edges[row], text.edges[row + 1]
+    beside = np.where(at == first, _APART, _BESIDE[text.low[at - 1]]) | np.where(end == last, _APART, _BESIDE[text.low[end]])
+    beside[~np.array([s.whole for s in sought])[j]] = _APART
+    for rows, sign in ((hit, _APART), (doubt, _BEYOND)):
+        k = np.flatnonzero((end <= last) & (beside == sign))
+        rows[j[k], row[k]] = True
+    return hit, doubt
+
+
+# %% ../nbs/05_labeling.ipynb #0ede0d13
+_LETTERS = _Sought("", False, tuple((chr(c).encode(),) for c in _ALIKE))
+
+def _scan(column, sought):
+    "Which texts have what is sought; bool, shape (sought, rows). Strings are found first, patterns decide the rest."
+    if not len(column): return np.zeros((len(sought), 0), bool)
+    if not pa.types.is_string(column.type): column = column.cast(pa.large_string())
+    text = _Text(column)
+    hit, doubt = _hits(text, [*sought, _LETTERS] if text.low.max() > 127 else sought)
+    for j, s in enumerate(sought):
+        if len(hit) > len(sought): doubt[j] |= hit[-1]
+        if len(hit) > len(sought) and s.beyond: doubt[j] |= pc.invert(pc.string_is_ascii(column)).fill_null(False).to_numpy(zero_copy_only=False)
+        if not s.enough: doubt[j], hit[j] = doubt[j] | hit[j] if s.strings else True, False
+        rows = np.flatnonzero(doubt[j] & ~hit[j])
+        if len(rows): hit[j, rows] = _decided(s, column if len(rows) == len(column) else column.take(pa.array(rows)))
+    return hit[:len(sought)]
+
+# %% ../nbs/05_labeling.ipynb #e7a7acce
+def _decided(s, column):
+    "What the pattern says of texts."
+    if not s.python: return pc.match_substring_regex(column, s.pattern, ignore_case=True).fill_null(False).to_numpy(zero_copy_only=False)
+    find = re.compile(s.pattern, re.IGNORECASE).search
+    return [t is not None and bool(find(t)) for t in column.to_pylist()]
 
 # %% ../nbs/05_labeling.ipynb #efb89361
 class Words:
     "The text of many rows. A test gives a boolean per row, false where text is missing; on a dictionary it costs the distinct words only."
     __hash__ = None
-    def __init__(self, column): self.column = column  # Arrow array, plain or dictionary-encoded
+    def __init__(self, column, asked=()): self.column, self.asked, self.known = column, asked, {}  # Arrow array; what else will be looked for
     def __len__(self): return len(self.column)
     def __eq__(self, word): return self.isin([word])
     def __ne__(self, word): return ~(self == word)
     def isin(self, words):
         words = pa.array(list(words), pa.string())  # once: threads would share an iterator
-        return self.where(lambda text: pc.is_in(text, words.cast(text.type)))
-    def matches(self, pattern): return self.where(lambda text: pc.match_substring_regex(text, pattern, ignore_case=True))
-    def has(self, *phrases): return self.where(functools.partial(whole_words, phrases))
-    def where(self, test):
-        coded = pa.types.is_dictionary(self.column.type)
-        mask = _in_threads(test, self.column.dictionary).take(self.column.indices) if coded else _in_threads(test, self.column)
-        return mask.fill_null(False).to_numpy(zero_copy_only=False)
+        return self.where(lambda text: pc.is_in(text, words.cast(text.type)).to_numpy(zero_copy_only=False))
+    def matches(self, pattern): return self.finds(_pattern(pattern))
+    def has(self, *phrases): return self.finds(_phrases(*phrases))
     @property
     def missing(self): return self.column.is_null().to_numpy(zero_copy_only=False)
     @property
     def length(self): return pc.utf8_length(self.column.cast(pa.string())).fill_null(0).to_numpy()
 
+
+# %% ../nbs/05_labeling.ipynb #10886c6f
+def _finds(self: Words, sought):
+    "Where it is; all that is known to be asked is looked for at once."
+    if sought not in self.known:
+        wanted = [s for s in dict.fromkeys([sought, *self.asked]) if s not in self.known]
+        self.known |= zip(wanted, self.where(lambda text: _scan(text, wanted)))
+    return self.known[sought].copy()
+
+def _where(self: Words, test):
+    "The rows that pass a test of texts."
+    coded = pa.types.is_dictionary(self.column.type)
+    mask = _in_threads(test, self.column.dictionary if coded else self.column)
+    if coded: mask = np.append(mask, np.zeros_like(mask, shape=(*mask.shape[:-1], 1)), axis=-1)[..., self.column.indices.fill_null(-1).to_numpy()]
+    return mask & ~self.missing
+
+Words.finds, Words.where = _finds, _where
+
 # %% ../nbs/05_labeling.ipynb #c91e11a1
-def _in_threads(test, text, least: int = 2000):
-    "Run a test of texts on all of Arrow's threads, if there are many texts."
-    step = max(least, -(-len(text) // pa.cpu_count()))
+def _in_threads(test, text, least: int = 2000, size: int = 1 << 22):
+    "Run a test of texts piece by piece, on all of Arrow's threads; a piece fits in the processor's cache."
+    step = max(least, len(text) * size // max(text.nbytes, 1))
     if len(text) <= step: return test(text)
     with ThreadPoolExecutor(pa.cpu_count()) as pool:
-        return pa.concat_arrays(list(pool.map(test, [text.slice(i, step) for i in range(0, len(text), step)])))
+        return np.concatenate(list(pool.map(test, [text.slice(i, step) for i in range(0, len(text), step)])), axis=-1)
+
 
 # %% ../nbs/05_labeling.ipynb #35380275
 class Columns:
     "What a labelling function sees of a table: numbers and times as NumPy arrays, text as `Words`; `x.hour` or `x['hour']`."
-    def __init__(self, table): self._table, self._read = table, {}
+    def __init__(self, table, asked=None): self._table, self._read, self._asked = table, {}, asked or {}
     def __len__(self): return len(self._table)
     def __getattr__(self, name):
         if name.startswith("_"): raise AttributeError(name)
         return self[name]
     def __getitem__(self, name):
-        if name not in self._read: self._read[name] = _seen(self._table, name)
+        if name not in self._read: self._read[name] = _seen(self._table, name, self._asked.get(name, ()))
         return self._read[name]
 
-def _seen(table, name):
+def _seen(table, name, asked):
     "One column as a function sees it."
     if name not in table.column_names: raise BadInput(f"there is no column '{name}'{nearest(name, table.column_names)}")
     kind = testing.kind_of(table[name].type)
     if kind == "time": return table[name].to_numpy()
     values, _ = testing.parsed(table[name], kind)
-    return Words(values) if kind == "text" else values
+    return Words(values, asked) if kind == "text" else values
 
 # %% ../nbs/05_labeling.ipynb #f37532c6
 @dataclass(frozen=True)
@@ -225,7 +422,7 @@ def apply(
     "All votes on all rows."
     check_functions(functions)
     table = pa.Table.from_batches([table]) if isinstance(table, pa.RecordBatch) else table
-    x, L = Columns(table), np.full((len(table), len(functions)), ABSTAIN, np.int8, order="F")
+    x, L = Columns(table, _asked(functions, table)), np.full((len(table), len(functions)), ABSTAIN, np.int8, order="F")
     rows = [j for j, f in enumerate(functions) if is_row_wise(f)]
     for j, f in enumerate(functions):
         if len(x) and j not in rows: L[:, j] = _column_votes(f, x, classes, start)
@@ -238,6 +435,17 @@ def _column_votes(f, x, classes, start):
     try: answer = f(x)
     except Exception as error: raise _failed(f, x._table, error, start) from error
     return checked_votes(f, answer, len(x), classes, start)
+
+# %% ../nbs/05_labeling.ipynb #c60ba3df
+def _asked(functions, table):
+    "What functions over columns will ask of texts: they are first called on no rows, so that one pass can look for everything."
+    x = Columns(table.slice(0, 0))
+    with warnings.catch_warnings(action="ignore"):
+        for f in filter(is_column_wise, functions):
+            try: f(x)
+            except Exception: continue  # whatever it is, it will come up on rows, where it is told
+    return {name: list(seen.known) for name, seen in x._read.items() if isinstance(seen, Words)}
+
 
 # %% ../nbs/05_labeling.ipynb #0f400122
 Listed = Annotated[list[str | float], pydantic.BeforeValidator(lambda v: [w.strip() for w in v.split(",") if w.strip()] if isinstance(v, str) else v)]
@@ -267,7 +475,8 @@ def holds(rule: Rule, x: Columns) -> np.ndarray:  # bool of shape (rows,)
     values = x[rule.column]
     tests = TEXT_TESTS if isinstance(values, Words) else NUMBER_TESTS
     for key in rule.conditions():
-        if key not in tests: raise BadInput(f"'{key}' does not fit column '{rule.column}'; it takes {', '.join(tests)}")
+        if key not in tests: raise BadInput(f"'{key}' does not fit column '{rule.column}', which holds "
+                                             f"{'text' if tests is TEXT_TESTS else 'numbers'}; it takes {', '.join(tests)}")
     return np.logical_and.reduce([tests[key](values, v) for key, v in rule.conditions().items()])
 
 def as_function(rule: Rule, classes) -> LabelFunction:
@@ -424,15 +633,16 @@ def summary(
     L: np.ndarray,  # votes, int of shape (rows, functions)
     functions,      # names, or labelling functions
     y=None,         # true labels of shape (rows,), where there are some
+    counts=None,    # how often each row occurs; None: once
 ) -> pd.DataFrame:  # per function: votes, coverage, overlaps, conflicts, and accuracy where it votes; the numbers of Snorkel's LFAnalysis
     "Coverage, overlaps and conflicts of each function."
-    votes, n = L >= 0, max(len(L), 1)
-    counts = np.stack([(L == c).sum(1) for c in range(max(int(L.max(initial=0)), 1) + 1)], axis=1)
-    agreeing = np.where(votes, np.take_along_axis(counts, np.maximum(L, 0), 1), 0)
+    votes, weight = L >= 0, np.ones(len(L)) if counts is None else np.asarray(counts, float)
+    by_class = np.stack([(L == c).sum(1) for c in range(max(int(L.max(initial=0)), 1) + 1)], axis=1)
+    agreeing, n = np.where(votes, np.take_along_axis(by_class, np.maximum(L, 0), 1), 0), max(weight.sum(), 1)
     others = votes.sum(1, keepdims=True)
-    columns = dict(votes=[" ".join(map(str, np.unique(c[c >= 0]))) for c in L.T], coverage=votes.mean(0), overlaps=(votes & (others > 1)).sum(0) / n,
-                   conflicts=(votes & (others > agreeing)).sum(0) / n)
-    if y is not None: columns["accuracy"] = np.where(votes.any(0), ((L == y[:, None]) & votes).sum(0) / np.maximum(votes.sum(0), 1), np.nan)
+    columns = dict(votes=[" ".join(map(str, np.unique(c[c >= 0]))) for c in L.T], coverage=weight @ votes / n,
+                   overlaps=weight @ (votes & (others > 1)) / n, conflicts=weight @ (votes & (others > agreeing)) / n)
+    if y is not None: columns["accuracy"] = np.where(votes.any(0), weight @ ((L == y[:, None]) & votes) / np.maximum(weight @ votes, 1), np.nan)
     return pd.DataFrame(columns, index=[getattr(f, "name", f) for f in functions])
 
 # %% ../nbs/05_labeling.ipynb #4184eb28
@@ -455,10 +665,12 @@ def distinct_votes(
     "The few patterns that many rows of votes consist of."
     base, m = int(L.max(initial=0)) + 2, L.shape[1]
     if base**m >= 2**62: return L, np.arange(len(L))  # too many functions for one number
-    code = np.zeros(len(L), np.int64)
-    for votes in L.T: code = code * base + (votes + 1)
+    code = np.zeros(len(L), np.int32 if base**m < 2**31 else np.int64)  # the shorter one is told apart five times as fast
+    for votes in L.T:
+        code *= base
+        code += votes
     at, codes = pd.factorize(code)
-    return (codes[:, None] // base ** np.arange(m)[::-1] % base - 1).astype(np.int8), at
+    return ((codes[:, None] + (base**m - 1) // (base - 1)) // base ** np.arange(m)[::-1] % base - 1).astype(np.int8), at
 
 # %% ../nbs/05_labeling.ipynb #b8e5028d
 @dataclass(frozen=True)
@@ -478,11 +690,12 @@ class VoteModel:
 def triplets(
     L: np.ndarray,    # votes on two classes, int of shape (rows, functions)
     balance: float,   # share of class 1, in (0, 1)
+    counts=None,      # how often each row occurs; None: once
 ) -> VoteModel:
     "How far each function can be trusted, in closed form from the covariances of votes (after Fu et al., 2020)."
     if L.shape[1] < 3: raise BadInput(f"{L.shape[1]} labelling functions: it takes three to tell how far each can be trusted; use majority")
     patterns, at = distinct_votes(L)
-    votes, weight = np.concatenate([patterns == 0, patterns == 1], axis=1).astype(float), np.bincount(at) / max(len(L), 1)
+    votes, weight = np.concatenate([patterns == 0, patterns == 1], axis=1).astype(float), (n := np.bincount(at, counts)) / max(n.sum(), 1)
     owner, sign = np.tile(np.arange(L.shape[1]), 2), np.repeat([-1, 1], L.shape[1])
     mean, p = weight @ votes, balance
     others = owner[:, None] != owner
@@ -492,8 +705,7 @@ def triplets(
     delta = sign * np.clip(np.sqrt(np.maximum(squares, 0) / (p * (1 - p))), least, most)
     chance = np.stack([mean - p * delta, mean + (1 - p) * delta]).clip(1e-4, 1).reshape(2, 2, -1)  # (class, vote, function)
     chance /= np.maximum(chance.sum(1, keepdims=True) / (1 - 1e-3), 1)
-    chance = np.concatenate([1 - chance.sum(1, keepdims=True), chance], axis=1).transpose(2, 0, 1)
-    return VoteModel(chance, np.array([1 - p, p]))
+    return VoteModel(np.concatenate([1 - chance.sum(1, keepdims=True), chance], axis=1).transpose(2, 0, 1), np.array([1 - p, p]))
 
 # %% ../nbs/05_labeling.ipynb #c9840813
 def label_model(
@@ -517,12 +729,15 @@ def weak_labels(
     balance: float,          # share of class 1
     how: str = "triplets",   # `majority`, `triplets` or `snorkel`
     seed: int = 0,
+    counts=None,             # how often each row of L occurs; None: once
 ) -> np.ndarray:             # P(class 1), shape (rows,)
     "Votes as probabilities."
     if how == "majority" or (L.shape[1] < 3 and how == "triplets"): return majority(L)[:, 1]
-    if how == "triplets": return triplets(L, balance).proba(L)[:, 1]
-    if how == "snorkel": return label_model(L, (1 - balance, balance), seed).predict_proba(L.astype(int))[:, 1]
+    if how == "triplets": return triplets(L, balance, counts).proba(L)[:, 1]
+    if how == "snorkel": return label_model(_repeated(L, counts), (1 - balance, balance), seed).predict_proba(L.astype(int))[:, 1]
     raise BadInput(f"'{how}' is no way to combine votes{nearest(how, ('majority', 'triplets', 'snorkel'))}")
+
+def _repeated(L, counts): return L if counts is None else np.repeat(L, counts, axis=0)
 
 # %% ../nbs/05_labeling.ipynb #fd57ffb6
 def auc(y, p) -> float:
@@ -782,24 +997,13 @@ def slice_scores(S, y, p, metrics=("accuracy", "roc_auc")) -> pd.DataFrame:
 
 # %% ../nbs/05_labeling.ipynb #c82e3d72
 def open_stream(
-    path,             # CSV, Parquet or ORC file, a folder of Parquet files, or the name of a bundled table
+    path,             # a file or folder of any format that `formats` reads, or the name of a bundled table
     batch_rows: int,
-):                    # record batches
-    "Read a table piece by piece; a CSV gets its types from its first megabyte."
-    file = Path(path)
-    if file.suffix not in (".csv", ".tsv") or not file.exists() or not file.stat().st_size: return formats.open_batches(path, batch_rows)[0]
-    return _csv_stream(file, batch_rows)
+):                    # record batches, with types
+    "Read a table piece by piece."
+    if str(path) in formats.BUNDLED and not Path(path).exists(): return iter(formats.open_source(path).to_batches(batch_rows))
+    return formats.open_table(path).batches(batch_rows)
 
-def _csv_stream(file, batch_rows):
-    "A CSV with types; a value that does not fit is a sentence."
-    formats._check_header(file, "\t" if file.suffix == ".tsv" else ",")
-    read = pads.CsvFileFormat(parse_options=pa.csv.ParseOptions(delimiter="\t" if file.suffix == ".tsv" else ",", newlines_in_values=True),
-                              convert_options=pa.csv.ConvertOptions(null_values=formats.NULLS, strings_can_be_null=True))
-    try:
-        found = pads.dataset(str(file), format=read)
-        formats._check_names(found.schema.names, file)
-        yield from found.to_batches(batch_size=batch_rows, batch_readahead=1)
-    except pa.ArrowInvalid as e: raise BadInput(f"{shown(file)}: {str(e).splitlines()[0]}; mend that value, or convert the file first") from None
 
 # %% ../nbs/05_labeling.ipynb #77361fca
 def class_proba(
@@ -807,10 +1011,11 @@ def class_proba(
     classes,                # names of the classes
     how: str = "triplets",  # `majority`, `triplets` (two classes) or `snorkel`
     balance=None,           # share of the second of two classes; None: 0.5, as in Snorkel
+    counts=None,            # how often each row of L occurs; None: once
 ) -> np.ndarray:            # P(class), shape (rows, classes)
     "Votes as probabilities, for any number of classes."
-    if len(classes) == 2: return _both(weak_labels(L, balance or 0.5, how))
-    if how == "snorkel": return label_model(L, np.full(len(classes), 1 / len(classes))).predict_proba(L.astype(int))
+    if len(classes) == 2: return _both(weak_labels(L, balance or 0.5, how, counts=counts))
+    if how == "snorkel": return label_model(_repeated(L, counts), np.full(len(classes), 1 / len(classes))).predict_proba(L.astype(int))
     return majority(L, len(classes))
 
 # %% ../nbs/05_labeling.ipynb #05792c7c
@@ -818,11 +1023,12 @@ def labels_table(
     L,           # votes
     proba,       # P(class), shape (rows, classes)
     classes,     # names of the classes
+    start=0,     # place of the first row in its file
 ) -> pa.Table:   # row, label (null where nobody votes or two classes tie), confidence, one probability per class, votes
     "Labels for the rows of a file."
     top = np.sort(proba, axis=1)
     unknown = (L < 0).all(1) | (top[:, -1] - top[:, -2] < 1e-9)
-    columns = dict(row=np.arange(len(L)), label=pa.array(np.array(classes, dtype=object)[proba.argmax(1)], pa.string(), mask=unknown),
+    columns = dict(row=np.arange(start, start + len(L)), label=pa.array(np.array(classes, dtype=object)[proba.argmax(1)], pa.string(), mask=unknown),
                    confidence=top[:, -1].astype(np.float32))
     columns |= {f"p_{c}": proba[:, k].astype(np.float32) for k, c in enumerate(classes)}
     return pa.table(columns | dict(votes=_lists(L)))
@@ -830,6 +1036,61 @@ def labels_table(
 def _lists(L):
     "The rows of a matrix as an Arrow column of lists."
     return pa.FixedSizeListArray.from_arrays(pa.array(L.astype(np.int8).ravel()), L.shape[1])
+
+# %% ../nbs/05_labeling.ipynb #8d20daf7
+class Ballots:
+    "The votes on a file: row by row on disk, in memory only how often each pattern of votes occurs."
+    def __init__(self, functions: int): self.file, self.functions, self.found, self.sizes = tempfile.TemporaryFile(), functions, Counter(), []
+    def __enter__(self): return self
+    def __exit__(self, *error): self.file.close()
+    def add(self, L):
+        patterns, at = distinct_votes(L)
+        for p, n in zip(patterns, np.bincount(at)): self.found[p.tobytes()] += int(n)
+        self.file.write(L.tobytes())
+        self.sizes.append(len(L))
+    @property
+    def rows(self): return sum(self.sizes)
+    @property
+    def patterns(self): return self._shaped(b"".join(self.found))
+    @property
+    def counts(self): return np.array(list(self.found.values()), np.int64)
+    def _shaped(self, said): return np.frombuffer(said, np.int8).reshape(-1, self.functions)
+
+# %% ../nbs/05_labeling.ipynb #1266b00d
+def _read_ballots(self: Ballots):
+    "Batch by batch the votes, and which pattern each row has."
+    number, place = {p: i for i, p in enumerate(self.found)}, 0
+    for n in self.sizes:
+        self.file.seek(place)  # another reader may be under way
+        L = self._shaped(self.file.read(n * self.functions))
+        place += L.size
+        patterns, at = distinct_votes(L)
+        yield L, np.array([number[p.tobytes()] for p in patterns], int)[at]
+
+Ballots.__iter__ = _read_ballots
+
+# %% ../nbs/05_labeling.ipynb #d58f81c9
+def wanted(
+    self: Ballots,
+    doubt,        # of each pattern
+    n: int,       # rows
+    seed: int = 0,
+):                # batch by batch, the places of the n rows with most doubt among those with a vote; ties in random order
+    "Which rows a person should see."
+    doubt = np.where((self.patterns >= 0).any(1), doubt, -1)
+    levels, level = np.unique(-doubt, return_inverse=True)
+    rows = np.bincount(level, self.counts * (doubt >= 0)).astype(int)
+    last = min(np.searchsorted(np.cumsum(rows), n), len(rows) - 1)  # of this level only some are wanted
+    left = min(n - rows[:last].sum(), rows[last])
+    lucky, seen = np.sort(np.random.default_rng(seed).choice(rows[last], left, replace=False)), 0
+    for _, at in self:
+        among = np.flatnonzero((level[at] == last) & (doubt[at] >= 0))
+        mine = lucky[(lucky >= seen) & (lucky < seen + len(among))] - seen
+        seen += len(among)
+        yield np.sort(np.append(np.flatnonzero(level[at] < last), among[mine]))
+
+Ballots.wanted = wanted
+
 
 # %% ../nbs/05_labeling.ipynb #cda4fcef
 def label_file(
@@ -840,32 +1101,37 @@ def label_file(
     people: int = 100,   # how many of them
     how: str = "triplets",
     balance=None,        # share of the second of two classes; None: 0.5
-    batch_rows: int = 131_072,
+    batch_rows: int = 65_536,
 ) -> dict:               # what `told` says of it
     "Label a file of any size; the files appear when all is written."
     testing._check_places(path, out, queue)
-    L = np.concatenate([np.empty((0, len(functions)), np.int8), *_all_votes(path, functions, classes, batch_rows)])
-    if not len(L): raise BadInput(f"{shown(path)}: it has no rows to label")
-    proba = class_proba(L, classes, how, balance)
-    made = labels_table(L, proba, classes)
-    if queue: _write_queue(path, queue, L, proba, functions, classes, people, batch_rows)
-    with formats.table_writer(out) as write: write(_flat(made) if str(out).endswith(".csv") else made)
-    return told(L, made, functions, classes) | dict(file=str(path), out=str(out), queue=str(queue) if queue else None)
+    with Ballots(len(functions)) as votes:
+        for batch in open_stream(path, batch_rows): votes.add(apply(functions, batch, classes, votes.rows))
+        if not votes.rows: raise BadInput(f"{shown(path)}: it has no rows to label")
+        proba = class_proba(votes.patterns, classes, how, balance, votes.counts)
+        if queue: _write_queue(path, queue, votes, proba, functions, classes, people, batch_rows)
+        _write_labels(out, votes, proba, classes)
+        return told(votes, proba, functions, classes) | dict(file=str(path), out=str(out), queue=str(queue) if queue else None)
+
 
 # %% ../nbs/05_labeling.ipynb #f0d5933e
-def told(L, made, functions, classes) -> dict:  # rows, covered (share), labels (by class), functions (coverage, overlaps, conflicts)
+def told(votes, proba, functions, classes) -> dict:  # rows, covered (share), labels (by class), functions (coverage, overlaps, conflicts)
     "What the functions said, ready for JSON."
-    counts = {v["values"]: v["counts"] for v in pc.value_counts(made["label"].drop_null()).to_pylist()}
-    return dict(rows=len(L), covered=float((L >= 0).any(1).mean()), labels={c: counts.get(c, 0) for c in classes},
-                functions=summary(L, functions).drop(columns="votes").round(4).to_dict("index"))
+    L, counts = votes.patterns, votes.counts
+    label = pd.Series(counts).groupby(labels_table(L, proba, classes)["label"].to_numpy()).sum()
+    return dict(rows=votes.rows, covered=float(counts @ (L >= 0).any(1) / votes.rows), labels={c: int(label.get(c, 0)) for c in classes},
+                functions=summary(L, functions, counts=counts).drop(columns="votes").round(4).to_dict("index"))
+
 
 # %% ../nbs/05_labeling.ipynb #8bc6c6e2
-def _all_votes(path, functions, classes, batch_rows):
-    "Votes batch by batch."
+def _write_labels(out, votes, proba, classes):
+    "Labels batch by batch, from the votes on disk."
     start = 0
-    for batch in open_stream(path, batch_rows):
-        yield apply(functions, batch, classes, start)
-        start += len(batch)
+    with formats.table_writer(out) as write:
+        for L, at in votes:
+            made = labels_table(L, proba[at], classes, start)
+            write(_flat(made) if str(out).endswith(".csv") else made)
+            start += len(L)
 
 def _flat(table):
     "Lists as text, for a CSV."
@@ -876,17 +1142,18 @@ def _said(votes, functions, classes):
     "What the functions said of one row, and why."
     return "; ".join(f"{f.name}: {classes[v]}" + (f" ({f.why})" if getattr(f, "why", "") else "") for f, v in zip(functions, votes) if v >= 0)
 
+
 # %% ../nbs/05_labeling.ipynb #c95a4c4b
-def _write_queue(path, queue, L, proba, functions, classes, people, batch_rows):
+def _write_queue(path, queue, votes, proba, functions, classes, people, batch_rows):
     "The rows with most doubt among those that have a vote, in the order of the file."
-    wanted, start = np.sort(next_rows(people, proba=proba, labelled=np.flatnonzero((L < 0).all(1)))), 0
+    wanted, start = votes.wanted(uncertainty(proba), people), 0
     with formats.table_writer(queue) as write:
-        for batch in open_stream(path, batch_rows):
-            here = wanted[(wanted >= start) & (wanted < start + len(batch))]
-            rows = pa.Table.from_batches([batch]).take(pa.array(here - start))
-            columns = {"row": here, "confidence": proba.max(1)[here], "said": [_said(L[i], functions, classes) for i in here]}
+        for batch, (L, at), here in zip(open_stream(path, batch_rows), votes, wanted):
+            rows = pa.Table.from_batches([batch]).take(pa.array(here))
+            columns = {"row": start + here, "confidence": proba.max(1)[at[here]], "said": [_said(L[i], functions, classes) for i in here]}
             write(pa.table(columns | {n: rows[n] for n in rows.column_names if n not in columns}))
             start += len(batch)
+
 
 # %% ../nbs/05_labeling.ipynb #112a4f1a
 def label_text(result: dict) -> str:
@@ -1016,6 +1283,7 @@ class Desk:
     functions: list = ()       # their names
     reason: object = None      # function of (position, number of the function): why it voted so
     given: np.ndarray | None = None  # labels that exist already: class numbers, -1 where there is none
+    clock: object = None       # seconds since 1970, for simulated people; None: real time
     history: list = field(default_factory=list, init=False)  # answers and skips that stand
     labels: dict = field(default_factory=dict, init=False)   # what was said last about each row; None: it was skipped
     current: int | None = field(default=None, init=False)    # position of the row to ask; None: all are done
@@ -1035,7 +1303,7 @@ def _desk_open(self: Desk):
     _desk_check(self)
     self.place = {self.ids[p]: p for p in self.order}
     self.log = AnswerLog(Path(self.file))
-    self.shown_at = time.monotonic()
+    self.shown_at = (self.clock or time.monotonic)()
     desk_refresh(self)
 
 # %% ../nbs/05_labeling.ipynb #778e8000
@@ -1077,11 +1345,11 @@ def desk_write(
     row = self.ids[self.current] if row is None else row
     if row not in self.place: raise BadInput(f"row {row!r} is not in this queue")
     if event == "answer" and label not in self.classes: raise BadInput(f"'{label}' is not a class{nearest(str(label), self.classes)}")
-    now, seconds = datetime.now(timezone.utc).isoformat(timespec="milliseconds"), round(time.monotonic() - self.shown_at, 3)
-    entry = dict(time=now, annotator=self.annotator, row=row, event=event, label=label, seconds=seconds)
+    now, seconds = datetime.fromtimestamp((self.clock or time.time)(), timezone.utc), round((self.clock or time.monotonic)() - self.shown_at, 3)
+    entry = dict(time=now.isoformat(timespec="milliseconds"), annotator=self.annotator, row=row, event=event, label=label, seconds=seconds)
     self.log.append({k: v for k, v in entry.items() if v is not None})
     self.refresh()
-    self.shown_at = time.monotonic()
+    self.shown_at = (self.clock or time.monotonic)()
 
 Desk.write = desk_write
 
