@@ -1,7 +1,8 @@
 """Labelling functions over columns against the same, row by row, under Snorkel's PandasLFApplier.
 
-Two tables: the flights of January to March (numbers and words, eight functions), and the food reviews (long text, six
-functions with keywords and regular expressions). Each side gets the table in its own form, Snorkel only
+The flights of January to March (numbers and words, eight functions), and the food reviews (long text, six functions with
+keywords and regular expressions), once and ten times, each text with a number of its own at its end. Each side gets the
+table in its own form, Snorkel only
 the columns that it reads. Before timing, both must give the same matrix.
 """
 import os
@@ -12,7 +13,9 @@ import numpy as np
 from sides import compare
 
 ROOT = Path(__file__).parent.parent
-TABLES = {"columns": "flights, numbers and words, 8 functions", "text": "food reviews, keywords and regular expressions, 6 functions"}
+TABLES = {"columns": "flights, numbers and words, 8 functions", "text": "food reviews, keywords and regular expressions, 6 functions",
+          "text_large": "the same texts ten times, no two alike"}
+COPIES = {"text": 1, "text_large": 10}
 PHRASES = {"praise": (1, ["great", "excellent", "perfect", "delicious"]), "love": (1, ["love", "loved", "favorite", "best"]),
            "bad": (0, ["bad", "terrible", "awful", "disgusting", "worst"]), "money": (0, ["waste of money", "refund", "money back", "threw"])}
 PATTERNS = {"again": (1, "highly recommend|will (definitely )?(buy|order)"), "shouting": (1, "!!")}
@@ -20,18 +23,20 @@ ABSTAIN = -1
 
 
 def table():
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     from mlsys import core, formats
-    if os.environ["TABLE"] == "text":
-        return formats.plain_types(pq.read_table(ROOT / "data" / "food_reviews.parquet"))
+    if os.environ["TABLE"] in COPIES:
+        reviews = formats.plain_types(pq.read_table(ROOT / "data" / "food_reviews.parquet", columns=["review"]))["review"].to_pylist()
+        return pa.table({"review": [f"{text} {i}" for i in range(COPIES[os.environ["TABLE"]]) for text in reviews]})
     data = formats.dataset(core.load_settings(ROOT / "settings.ini"))
     return data.read(data.columns, data.train).combine_chunks()
 
 
 def over_columns():
     from mlsys.labeling import LabelFunction as F
-    if os.environ["TABLE"] == "text":
+    if os.environ["TABLE"] in COPIES:
         return [*(F(n, lambda x, p=p: x.review.has(*p), c) for n, (c, p) in PHRASES.items()),
                 *(F(n, lambda x, p=p: x.review.matches(p), c) for n, (c, p) in PATTERNS.items())]
     return [F("morning", lambda x: x.hour <= 8, 0), F("evening", lambda x: x.hour >= 19, 1), F("rain", lambda x: x.precip > 0.02, 1),
@@ -43,7 +48,7 @@ def over_columns():
 
 def by_rows():
     from snorkel.labeling import LabelingFunction as F
-    if os.environ["TABLE"] == "text":
+    if os.environ["TABLE"] in COPIES:
         whole = {n: (c, re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, p))})(?!\w)", re.IGNORECASE)) for n, (c, p) in PHRASES.items()}
         parts = {n: (c, re.compile(p, re.IGNORECASE)) for n, (c, p) in PATTERNS.items()}
         return [F(n, lambda row, c=c, p=p: c if p.search(row.review) else ABSTAIN) for n, (c, p) in (whole | parts).items()]
@@ -57,7 +62,7 @@ def by_rows():
 
 def used(table):
     "The columns that some function reads: the peer is not made to carry the others through pandas."
-    names = ["review"] if os.environ["TABLE"] == "text" else ["hour", "precip", "visib", "wind_gust", "carrier", "pressure"]
+    names = ["review"] if os.environ["TABLE"] in COPIES else ["hour", "precip", "visib", "wind_gust", "carrier", "pressure"]
     return table.select(names)
 
 
