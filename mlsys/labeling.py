@@ -282,7 +282,7 @@ def _where(self: Words, test):
 Words.finds, Words.where = _finds, _where
 
 # %% ../nbs/05_labeling.ipynb #c91e11a1
-def _in_threads(test, text, least: int = 2000, size: int = 1 << 22):
+def _in_threads(test, text, least: int = 2000, size: int = 1 << 21):
     "Run a test of texts piece by piece, on all of Arrow's threads; a piece fits in the processor's cache."
     step = max(least, len(text) * size // max(text.nbytes, 1))
     if len(text) <= step: return test(text)
