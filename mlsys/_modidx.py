@@ -366,6 +366,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'mlsys.formats._orc_writer': ('formats.html#_orc_writer', 'mlsys/formats.py'),
                                'mlsys.formats._own_month': ('formats.html#_own_month', 'mlsys/formats.py'),
                                'mlsys.formats._packaged': ('formats.html#_packaged', 'mlsys/formats.py'),
+                               'mlsys.formats._parquet': ('formats.html#_parquet', 'mlsys/formats.py'),
                                'mlsys.formats._parquet_writer': ('formats.html#_parquet_writer', 'mlsys/formats.py'),
                                'mlsys.formats._parse_lines': ('formats.html#_parse_lines', 'mlsys/formats.py'),
                                'mlsys.formats._parsed': ('formats.html#_parsed', 'mlsys/formats.py'),

@@ -126,7 +126,9 @@ def _check_names(names, path):
             raise BadInput(f"{shown(path)}: columns {names.index(name) + 1} and {i + 1} are both named '{name}'; rename one of them")
 
 # %% ../nbs/02_formats.ipynb #5b144018
-PARQUET = pads.ParquetFileFormat(page_checksum_verification=True)
+def _parquet(coded=()): return pads.ParquetFileFormat(page_checksum_verification=True, dictionary_columns=coded)
+
+PARQUET = _parquet()
 
 def _read_columnar(path, read, kind):
     "Read Parquet, ORC or Arrow; damage is a sentence."
@@ -421,8 +423,7 @@ def _schema_of(part):
 def _fragment(part):
     "A Parquet or Arrow file as Arrow's scanner knows it; its hive keys let a filter skip it unread."
     known = [pads.field(k) == v if v is not None else pads.field(k).is_null() for k, v in part.keys.items()]
-    parquet = pads.ParquetFileFormat(page_checksum_verification=True, dictionary_columns=part.coded)
-    format = parquet if part.kind == "parquet" else pads.IpcFileFormat()
+    format = _parquet(part.coded) if part.kind == "parquet" else pads.IpcFileFormat()
     return format.make_fragment(part.path, filesystem=part.disk, partition_expression=reduce(lambda a, b: a & b, known) if known else None)
 
 # %% ../nbs/02_formats.ipynb #c7148011

@@ -129,7 +129,7 @@ def open_stream(s: Settings) -> tuple[Stream, training.Features]:
     columns = training.feature_columns(data, s)
     features = training.learn_features(training.labelled(data, s, data.train), columns, data.time)
     table, y = stream_table(data, s, columns)
-    codes, floats = training.encode(training.raw_inputs(table, features.kinds), features)
+    codes, floats = training.encode(table, features)
     asked, known = event_times(data, table, s.learning.label_delay_days)
     y, known = np.where(known == NEVER, np.nan, y), np.where(np.isnan(y), NEVER, known)
     key, row = table[data.key].to_numpy(zero_copy_only=False).astype(str), table["_row"].to_numpy()
