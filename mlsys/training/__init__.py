@@ -8,7 +8,7 @@ __all__ = []
 # %% ../../nbs/06_training.ipynb #52efd344
 import lazy_loader
 
-# %% ../../nbs/06_training.ipynb #63effee4
+# %% ../../nbs/06_training.ipynb #74cad5ef
 __doc__ = (__doc__ or "") + """
 
     from mlsys.training import load_bundle, train
@@ -17,7 +17,8 @@ __doc__ = (__doc__ or "") + """
     p = model.predict(df)                  # raw columns of any table in, probabilities out
     late = p >= model.threshold
 """
-__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={  # second lists: until every caller is changed
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
+    # second lists: old names, until every caller is changed
     "features": ["Features", "encode"] + ["NO_TIME", "READ", "Rows", "learn_features", "raw_inputs", "rows"],
     "splits": ["prepare"] + ["feature_columns", "labelled", "split"],
     "graph": [] + ["run_onnx", "session"],

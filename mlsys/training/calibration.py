@@ -19,13 +19,14 @@ from sklearn.linear_model import LogisticRegression
 # %% ../../nbs/06f_training.calibration.ipynb #8420ab55
 from ..core import BadInput, nearest
 
-# %% ../../nbs/06f_training.calibration.ipynb #034bec67
+# %% ../../nbs/06f_training.calibration.ipynb #61f30100
 CLOSEST = 1e-6  # no probability is taken to be nearer to 0 or 1
 
 def log_odds(p: np.ndarray) -> np.ndarray:  # float64
     "Probabilities on the scale of logits."
     return special.logit(np.clip(np.asarray(p, np.float64), CLOSEST, 1 - CLOSEST))
 
+# %% ../../nbs/06f_training.calibration.ipynb #722f3f22
 def scaled_odds(p: np.ndarray, scale: float, shift: float) -> np.ndarray:
     "Probabilities whose log odds are multiplied and moved."
     return special.expit(scale * log_odds(p) + shift)
@@ -53,7 +54,7 @@ class Calibrator:
         if self.kind == "isotonic": return np.interp(p, self.x, self.y)
         return scaled_odds(p, self.scale, self.shift)
 
-# %% ../../nbs/06f_training.calibration.ipynb #6048e4d1
+# %% ../../nbs/06f_training.calibration.ipynb #4bf8c77f
 def _isotonic(y: np.ndarray, p: np.ndarray) -> Calibrator:
     "Steps that rise, away from 0 and 1: no row of a few thousand proves that a thing is impossible."
     edge = 1 / (len(y) + 2)
@@ -63,7 +64,8 @@ def _isotonic(y: np.ndarray, p: np.ndarray) -> Calibrator:
 def _on_odds(kind: str, y: np.ndarray, p: np.ndarray) -> Calibrator:
     "A scale of the log odds and, for Platt, a shift, by logistic regression."
     f = LogisticRegression(C=np.inf, fit_intercept=kind == "platt").fit(log_odds(p)[:, None], y)
-    return Calibrator(kind, float(f.coef_[0, 0]), float(np.ravel(f.intercept_)[0]) if kind == "platt" else 0.0)
+    shift = float(np.ravel(f.intercept_)[0]) if kind == "platt" else 0.0
+    return Calibrator(kind, float(f.coef_[0, 0]), shift)
 
 # %% ../../nbs/06f_training.calibration.ipynb #f3b274e2
 CALIBRATORS = ("none", "temperature", "platt", "isotonic")
@@ -87,7 +89,7 @@ def platt(
     fitted = fit_calibrator("platt", y, p)
     return fitted if fitted.scale > 0 else Calibrator("none")
 
-# %% ../../nbs/06f_training.calibration.ipynb #91f6b21e
+# %% ../../nbs/06f_training.calibration.ipynb #65f88f15
 def score_bins(
     p: np.ndarray,    # scores
     bins: int = 15,   # fewer where scores are equal
@@ -95,8 +97,9 @@ def score_bins(
     "Bins of equally many rows."
     return np.searchsorted(np.unique(np.quantile(p, np.arange(1, bins) / bins)), p, side="right")
 
+# %% ../../nbs/06f_training.calibration.ipynb #db22aae4
 def calibration_error(y: np.ndarray, p: np.ndarray, bins: int = 15) -> float:  # between 0 and 1
-    "Mean distance between scores and rates, by bins (Naeini, Cooper and Hauskrecht 2015; bins of equal size)."
+    "Mean distance between scores and rates, by bins (Naeini, Cooper and Hauskrecht 2015, of equal size)."
     return float(np.abs(np.bincount(score_bins(p, bins), weights=p - y)).sum() / len(y))
 
 # %% ../../nbs/06f_training.calibration.ipynb #1f827126

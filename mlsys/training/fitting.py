@@ -27,16 +27,16 @@ from .features import Features, Rows
 from .network import Network, Recipe, deterministic, probabilities, row_loss
 from .scores import soft_scores
 
-# %% ../../nbs/06i_training.fitting.ipynb #e825cce0
+# %% ../../nbs/06i_training.fitting.ipynb #de37e7a5
 @dataclass
 class State:
     "Where a training stands; it changes from step to step, and a checkpoint holds all of it."
     net: Network
-    mean: Network                                 # running mean of the weights: this one is validated and kept
+    mean: Network  # running mean of the weights: this one is validated and kept
     optimizer: torch.optim.Optimizer
     step: int = 0
-    history: list = field(default_factory=list)   # per epoch: epoch, train, valid, auc
-    best: dict = field(default_factory=dict)      # weights of the best epoch
+    history: list = field(default_factory=list)  # per epoch: epoch, train, valid, auc
+    best: dict = field(default_factory=dict)     # weights of the best epoch
 
     @property
     def best_epoch(self) -> int:
@@ -45,15 +45,17 @@ class State:
 
     def finished(self, recipe: Recipe) -> bool:
         "Is the last epoch done, or has nothing become better for long enough?"
-        return len(self.history) >= min(recipe.epochs, self.best_epoch + recipe.patience if self.history else 1)
+        epochs = len(self.history)
+        return epochs > 0 and epochs >= min(recipe.epochs, self.best_epoch + recipe.patience)
 
-# %% ../../nbs/06i_training.fitting.ipynb #469c3ebc
+# %% ../../nbs/06i_training.fitting.ipynb #c1e3ae44
 def first_state(features: Features, recipe: Recipe) -> State:
     "A network before its first step."
     net = Network(features.codes.values(), len(features.floats), recipe)
-    return State(net, copy.deepcopy(net), torch.optim.AdamW(net.parameters(), lr=recipe.rate, weight_decay=recipe.decay))
+    optimizer = torch.optim.AdamW(net.parameters(), lr=recipe.rate, weight_decay=recipe.decay)
+    return State(net, copy.deepcopy(net), optimizer)
 
-# %% ../../nbs/06i_training.fitting.ipynb #2526ec82
+# %% ../../nbs/06i_training.fitting.ipynb #16e00d4b
 class Learning(NamedTuple):
     "The rows to fit, as tensors."
     codes: torch.Tensor
@@ -61,6 +63,7 @@ class Learning(NamedTuple):
     y: torch.Tensor        # float32
     weights: torch.Tensor  # float32, mean 1
 
+# %% ../../nbs/06i_training.fitting.ipynb #414f1a19
 def learning_rows(fit: Rows, weights: np.ndarray) -> Learning:
     "Rows and weights as tensors."
     return Learning(*(torch.tensor(x) for x in (fit.codes, fit.floats, fit.y.astype(np.float32), weights)))
@@ -70,13 +73,19 @@ def _follow(mean: Network, net: Network, share: float) -> None:
     with torch.no_grad():
         for m, p in zip(mean.parameters(), net.parameters(), strict=True): m.lerp_(p, share)
 
-# %% ../../nbs/06i_training.fitting.ipynb #521640a9
+# %% ../../nbs/06i_training.fitting.ipynb #f3554531
+def _forget(x: torch.Tensor, share: float) -> torch.Tensor:
+    "Values with a share of them set to zero, which is \"unknown\" for a code and the mean for a float."
+    return x * (torch.rand(x.shape) >= share)
+
+def _batch_loss(net: Network, batch: Learning, recipe: Recipe) -> torch.Tensor:
+    "The loss of a batch, a few codes and floats of which are forgotten."
+    z = net(_forget(batch.codes, recipe.unknown), _forget(batch.floats, recipe.blank))[:, 0]
+    return (row_loss(z, batch.y, recipe.positive, recipe.gamma) * batch.weights).mean()
+
 def _step(state: State, batch: Learning, recipe: Recipe) -> float:
-    "One step on a batch, with a few codes and floats forgotten; returns the loss."
-    known = torch.rand(len(batch.y), batch.codes.shape[1]) >= recipe.unknown
-    seen = torch.rand(len(batch.y), batch.floats.shape[1]) >= recipe.blank
-    z = state.net(batch.codes * known, batch.floats * seen)[:, 0]
-    loss = (row_loss(z, batch.y, recipe.positive, recipe.gamma) * batch.weights).mean()
+    "One step on a batch; returns the loss."
+    loss = _batch_loss(state.net, batch, recipe)
     state.optimizer.zero_grad()
     loss.backward()
     state.optimizer.step()
@@ -84,31 +93,51 @@ def _step(state: State, batch: Learning, recipe: Recipe) -> float:
     _follow(state.mean, state.net, max(1 - recipe.average, 1 / state.step))
     return loss.item()
 
+# %% ../../nbs/06i_training.fitting.ipynb #a543f3a8
+def _batches(rows: Learning, recipe: Recipe) -> Iterator[Learning]:
+    "The rows in random order, some at a time."
+    size = int(np.clip(len(rows.y) // 32, 16, recipe.batch))
+    for at in torch.randperm(len(rows.y)).split(size): yield Learning(*(x[at] for x in rows))
+
 def run_epoch(state: State, rows: Learning, recipe: Recipe) -> float:  # mean loss, with what was forgotten
     "One pass over the rows in random order; the mean follows the net."
     state.net.train()
-    size = int(np.clip(len(rows.y) // 32, 16, recipe.batch))
-    batches = torch.randperm(len(rows.y)).split(size)
-    return float(np.mean([_step(state, Learning(*(x[at] for x in rows)), recipe) for at in batches]))
+    return float(np.mean([_step(state, batch, recipe) for batch in _batches(rows, recipe)]))
 
-# %% ../../nbs/06i_training.fitting.ipynb #b3385f46
+# %% ../../nbs/06i_training.fitting.ipynb #89daab21
+def _check_finite(p: np.ndarray, epoch: int, rate: float) -> None:
+    "Raises BadInput where the network has diverged."
+    if not np.isfinite(p).all():
+        raise BadInput(f"the network diverged in epoch {epoch}; lower the recipe's rate ({rate:g})")
+
 def learn_and_validate(state: State, rows: Learning, valid: Rows, recipe: Recipe) -> None:
-    "One epoch: learn, validate, and remember the weights if they are the best so far; raises BadInput if it diverges."
+    "One epoch: learn, validate, and remember the weights if they are the best so far."
     train, epoch = run_epoch(state, rows, recipe), len(state.history) + 1
     p = probabilities(state.mean, valid)
-    if not np.isfinite(p).all():
-        raise BadInput(f"the network diverged in epoch {epoch}; lower the recipe's rate ({recipe.rate:g})")
+    _check_finite(p, epoch, recipe.rate)
     found = soft_scores(valid.y, p)
     state.history.append(dict(epoch=epoch, train=train, valid=found.log_loss, auc=found.auc))
     if state.best_epoch == epoch: state.best = copy.deepcopy(state.mean.state_dict())
 
-# %% ../../nbs/06i_training.fitting.ipynb #2b718858
+# %% ../../nbs/06i_training.fitting.ipynb #826a8414
 def _sum(parts: Sequence[bytes]) -> str: return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 def _array_parts(x: np.ndarray) -> tuple[bytes, bytes]:
     "An array's type and shape, and its content."
     return repr((x.dtype, x.shape)).encode(), np.ascontiguousarray(x).tobytes()
 
+def _code_sum() -> str:
+    "A sum of the code that a training runs through, and of torch's version."
+    code = (Network.__init__, Network.forward, row_loss, probabilities, first_state, _forget, _batch_loss,
+            _follow, _step, _batches, run_epoch)
+    return _sum([torch.__version__.encode(), *(inspect.getsource(f).encode() for f in code)])
+
+def _plan(s: Settings, recipe: Recipe) -> list:
+    "What the settings decide."
+    fields = {k: v for k, v in asdict(recipe).items() if k not in ("epochs", "patience")}
+    return [fields, s.run.seed, s.run.threads]
+
+# %% ../../nbs/06i_training.fitting.ipynb #ce30a94b
 def fingerprint(
     fit: Rows,
     valid: Rows,
@@ -117,23 +146,24 @@ def fingerprint(
     weights: np.ndarray,
 ) -> dict[str, str]:  # settings, data, code: a sum of each
     "What a training depends on. How long it may last is left out: a longer one begins like a shorter one."
-    plan = {k: v for k, v in asdict(recipe).items() if k not in ("epochs", "patience")}
-    arrays = [fit.codes, fit.floats, fit.y, valid.codes, valid.floats, valid.y, weights]
-    code = (Network.__init__, Network.forward, row_loss, first_state, _step, run_epoch, _follow, probabilities)
-    return dict(settings=_sum([json.dumps([plan, s.run.seed, s.run.threads]).encode()]),
-                data=_sum([part for x in arrays for part in _array_parts(x)]),
-                code=_sum([torch.__version__.encode(), *(inspect.getsource(f).encode() for f in code)]))
+    arrays = [*(getattr(rows, k) for rows in (fit, valid) for k in ("codes", "floats", "y")), weights]
+    data = _sum([part for x in arrays for part in _array_parts(x)])
+    return dict(settings=_sum([json.dumps(_plan(s, recipe)).encode()]), data=data, code=_code_sum())
 
-# %% ../../nbs/06i_training.fitting.ipynb #3f9b46cf
+# %% ../../nbs/06i_training.fitting.ipynb #a202f673
+def _parts(state: State) -> dict[str, dict]:
+    "All tensors of a state, by part."
+    moments = {f"optimizer.{i}": m for i, m in state.optimizer.state_dict()["state"].items()}
+    return dict(net=state.net.state_dict(), mean=state.mean.state_dict(), best=state.best) | moments
+
 def save_checkpoint(path: str | os.PathLike, state: State, mark: dict) -> None:
     "Write a state, whole or not at all; the random generator's state is a part of it."
-    parts = dict(net=state.net.state_dict(), mean=state.mean.state_dict(), best=state.best)
-    parts |= {f"optimizer.{i}": moments for i, moments in state.optimizer.state_dict()["state"].items()}
-    tensors = {f"{part}/{k}": v for part, values in parts.items() for k, v in values.items()}
+    tensors = {f"{part}/{k}": v for part, values in _parts(state).items() for k, v in values.items()}
+    tensors["random"] = torch.get_rng_state()
     notes = json.dumps(dict(mark=mark, step=state.step, history=state.history))
-    with core.atomic(path) as tmp:
-        tmp.write_bytes(safetensors.torch.save(tensors | {"random": torch.get_rng_state()}, {"notes": notes}))
+    with core.atomic(path) as tmp: tmp.write_bytes(safetensors.torch.save(tensors, {"notes": notes}))
 
+# %% ../../nbs/06i_training.fitting.ipynb #f3090dfc
 class Checkpoint(NamedTuple):
     "What a checkpoint holds."
     mark: dict
@@ -145,27 +175,33 @@ class Checkpoint(NamedTuple):
         "The tensors of one part."
         return {k.removeprefix(f"{name}/"): v for k, v in self.tensors.items() if k.startswith(f"{name}/")}
 
-# %% ../../nbs/06i_training.fitting.ipynb #9723bc2d
+def _open(path: str | os.PathLike) -> Checkpoint:
+    "Notes and tensors of a file that is what it should be."
+    with safetensors.safe_open(path, "pt") as file:
+        notes, tensors = json.loads(file.metadata()["notes"]), {k: file.get_tensor(k) for k in file.keys()}
+    return Checkpoint(notes["mark"], notes["step"], notes["history"], tensors)
+
 def read_checkpoint(path: str | os.PathLike) -> Checkpoint:  # raises BadInput
     "Notes and tensors of a checkpoint."
-    try:
-        with safetensors.safe_open(path, "pt") as file:
-            notes, tensors = json.loads(file.metadata()["notes"]), {k: file.get_tensor(k) for k in file.keys()}
-        return Checkpoint(notes["mark"], notes["step"], notes["history"], tensors)
+    try: return _open(path)
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError):
         raise BadInput(f"{shown(path)}: not a readable checkpoint; delete it to start anew") from None
+
+# %% ../../nbs/06i_training.fitting.ipynb #42d4f1af
+def _restore_optimizer(optimizer: torch.optim.Optimizer, kept: Checkpoint) -> None:
+    "Put back the moments of every weight."
+    groups = optimizer.state_dict()["param_groups"]
+    moments = {i: kept.part(f"optimizer.{i}") for i in range(len(groups[0]["params"]))}
+    optimizer.load_state_dict({"state": moments, "param_groups": groups})
 
 def restore(state: State, kept: Checkpoint) -> None:
     "Put a state back as it was, the random generator too."
     state.net.load_state_dict(kept.part("net"))
     state.mean.load_state_dict(kept.part("mean"))
-    groups = state.optimizer.state_dict()["param_groups"]
-    moments = {i: kept.part(f"optimizer.{i}") for i in range(len(groups[0]["params"]))}
-    state.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+    _restore_optimizer(state.optimizer, kept)
     state.step, state.history, state.best = kept.step, kept.history, kept.part("best")
     torch.set_rng_state(kept.tensors["random"])
 
-# %% ../../nbs/06i_training.fitting.ipynb #fb3f1bb8
 def load_checkpoint(path: str | os.PathLike, state: State, mark: dict) -> None:
     "Put a state back; raises BadInput for a checkpoint that belongs to something else."
     kept = read_checkpoint(path)
@@ -175,38 +211,47 @@ def load_checkpoint(path: str | os.PathLike, state: State, mark: dict) -> None:
                        "go back to those, or delete it to start anew")
     restore(state, kept)
 
-# %% ../../nbs/06i_training.fitting.ipynb #58382de9
+# %% ../../nbs/06i_training.fitting.ipynb #73179404
 def sparkline(values: Sequence[float], width: int = 24) -> str:
     "Numbers as a line of blocks, the latest last: `█▅▃▂▁`."
     values = np.asarray(values, float)[-width:]
-    low, high = values.min(initial=np.inf), values.max(initial=-np.inf)
-    return "".join("▁▂▃▄▅▆▇█"[int(7.999 * (v - low) / (high - low)) if high > low else 0] for v in values)
+    low, range_ = values.min(initial=np.inf), np.ptp(values) if len(values) else 0
+    return "".join("▁▂▃▄▅▆▇█"[int(7.999 * (v - low) / range_) if range_ else 0] for v in values)
+
+# %% ../../nbs/06i_training.fitting.ipynb #6b84e92c
+def _mark_kept(ax, epoch: int) -> None:
+    "A line at the epoch that is kept."
+    ax.axvline(epoch, color="0.4", ls="--", lw=1)
+    ax.text(epoch, ax.get_ylim()[1], f" kept: epoch {epoch}", va="top", color="0.3")
 
 def draw_losses(ax, history: pd.DataFrame) -> None:
     "Training and validation loss by epoch, the kept epoch marked; `history` as `fit_network` returns it."
     ax.plot(history.index, history.train, marker="o", ms=3, label="rows to fit")
     ax.plot(history.index, history.valid, marker="o", ms=3, label="validation rows")
-    kept = history.valid.idxmin()
-    ax.axvline(kept, color="0.4", ls="--", lw=1)
-    ax.text(kept, ax.get_ylim()[1], f" kept: epoch {kept}", va="top", color="0.3")
+    _mark_kept(ax, history.valid.idxmin())
     ax.set(xlabel="epoch", ylabel="log loss (nats per row)")
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.legend(loc="best")
 
-# %% ../../nbs/06i_training.fitting.ipynb #5b273ebc
-def _terminal_curve(epochs: int, stop: contextlib.ExitStack) -> Callable:
-    "A bar with a curve; gone at the end."
+# %% ../../nbs/06i_training.fitting.ipynb #df423cbb
+def _bar():
+    "A bar with room for a curve, on the terminal's error stream; gone at the end."
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    columns = TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TextColumn("{task.fields[curve]}")
-    console = Console(stderr=True, force_jupyter=False)
-    bar = stop.enter_context(Progress(*columns, console=console, transient=True))
+    what, curve = TextColumn("{task.description}"), TextColumn("{task.fields[curve]}")
+    columns = what, BarColumn(20), MofNCompleteColumn(), curve
+    return Progress(*columns, console=Console(stderr=True, force_jupyter=False), transient=True)
+
+def _terminal_curve(epochs: int, stop: contextlib.ExitStack) -> Callable:
+    "A bar with a curve."
+    bar = stop.enter_context(_bar())
     task = bar.add_task("training the network", total=epochs, curve="")
     def show(history):
         losses = [h["valid"] for h in history]
         bar.update(task, completed=len(history), curve=f"{sparkline(losses)} {losses[-1]:.4f}", refresh=True)
     return show
 
+# %% ../../nbs/06i_training.fitting.ipynb #5527a693
 def _figure_curve(epochs: int, stop: contextlib.ExitStack) -> Callable:
     "A figure that is drawn anew after each epoch; the last one stays."
     import matplotlib.pyplot as plt
@@ -220,11 +265,12 @@ def _figure_curve(epochs: int, stop: contextlib.ExitStack) -> Callable:
         handle.update(fig)
     return show
 
-# %% ../../nbs/06i_training.fitting.ipynb #bfa17b87
+# %% ../../nbs/06i_training.fitting.ipynb #cc6a158e
 def looked_at() -> str:  # "figure", "terminal" or ""
     "Where somebody would see a training: a notebook opened in Jupyter, a terminal, or nowhere."
-    if not type(sys.stderr).__module__.startswith("ipykernel"): return "terminal" if sys.stderr.isatty() else ""
-    opened = "JPY_SESSION_NAME" in os.environ  # Jupyter's server names the notebook of a session; papermill does not
+    in_jupyter = type(sys.stderr).__module__.startswith("ipykernel")
+    if not in_jupyter: return "terminal" if sys.stderr.isatty() else ""
+    opened = "JPY_SESSION_NAME" in os.environ  # named by Jupyter's server, and not by papermill
     return "figure" if opened and os.environ.get("MLSYS_STAGED") != "1" else ""
 
 def _no_curve(epochs: int, stop: contextlib.ExitStack) -> Callable: return lambda history: None
@@ -238,15 +284,30 @@ def loss_curve(
     ways = {"terminal": _terminal_curve, "figure": _figure_curve, "": _no_curve}
     with contextlib.ExitStack() as stop: yield ways[looked_at() if where is None else where](epochs, stop)
 
-# %% ../../nbs/06i_training.fitting.ipynb #6f78ed0f
+# %% ../../nbs/06i_training.fitting.ipynb #c2817cfc
+def _check_range(y: np.ndarray, what: str) -> None:
+    "Labels are 1, 0 or a probability."
+    bad = np.flatnonzero(~((y >= 0) & (y <= 1)))
+    if len(bad):
+        raise BadInput(f"{what}: row {bad[0]} has the label {y[bad[0]]}; leave rows without a label out "
+                       "(a label is 1, 0 or a probability)")
+
 def check_labels(fit: Rows, valid: Rows) -> None:
     "Raises BadInput for rows that nothing can be learned from."
-    for y, what in ((fit.y, "rows to fit"), (valid.y, "validation rows")):
-        if (bad := np.flatnonzero(~((y >= 0) & (y <= 1)))).size:
-            raise BadInput(f"{what}: row {bad[0]} has the label {y[bad[0]]}; leave rows without a label out "
-                           "(a label is 1, 0 or a probability)")
+    _check_range(fit.y, "rows to fit")
+    _check_range(valid.y, "validation rows")
     if any(len(np.unique(y)) < 2 for y in (fit.y, valid.y)):
         raise BadInput("rows to fit and validation rows must each hold both classes; take a longer period")
+
+# %% ../../nbs/06i_training.fitting.ipynb #f7043b0f
+def _check_weights(w: np.ndarray, rows: int) -> None:
+    "Raises BadInput for weights that make no sense."
+    if w.shape != (rows,):
+        raise BadInput(f"weights: {rows} rows to fit need as many weights, not an array of shape {w.shape}")
+    bad = np.flatnonzero(~(np.isfinite(w) & (w >= 0)))
+    if len(bad):
+        raise BadInput(f"weights: row {bad[0]} weighs {w[bad[0]]}; a weight is a finite number, zero or more")
+    if not w.any(): raise BadInput("weights: they sum to zero, so no row counts; give some rows a weight")
 
 def checked_weights(
     weights: np.ndarray | None,  # (rows,), none negative; only their ratios matter; None: all alike
@@ -254,18 +315,16 @@ def checked_weights(
 ) -> np.ndarray:                 # float32 (rows,), mean 1; raises BadInput
     "Weights of the rows to fit."
     w = np.ones(rows) if weights is None else np.asarray(weights, np.float64)
-    if w.shape != (rows,): raise BadInput(f"weights: {rows} rows to fit need as many weights, not an array of shape {w.shape}")
-    if (bad := np.flatnonzero(~(np.isfinite(w) & (w >= 0)))).size:
-        raise BadInput(f"weights: row {bad[0]} weighs {w[bad[0]]}; a weight is a finite number, zero or more")
-    if not w.sum() > 0: raise BadInput("weights: they sum to zero, so no row would count; give some rows a weight")
+    _check_weights(w, rows)
     return (w / w.mean()).astype(np.float32)
 
-# %% ../../nbs/06i_training.fitting.ipynb #807a428f
+# %% ../../nbs/06i_training.fitting.ipynb #7e731258
 class Fitted(NamedTuple):
     "A network that was trained, and how."
     net: Network           # as it was after the best epoch, in evaluation mode
     history: pd.DataFrame  # by epoch: train and valid (log loss, nats per row), auc
 
+# %% ../../nbs/06i_training.fitting.ipynb #651e7757
 def fit_network(
     fit: Rows,
     valid: Rows,
