@@ -26,7 +26,7 @@ from ..core import BadInput, shown
 from .features import Features, encode
 from .graph import run_onnx, session
 
-# %% ../../nbs/06d_training.bundles.ipynb #81d69272
+# %% ../../nbs/06d_training.bundles.ipynb #ec7955a9
 FORMAT = 1  # of the manifest
 
 def sha256(content: bytes) -> str:
@@ -37,11 +37,13 @@ def manifest(files: dict[str, bytes]) -> dict:
     "What a bundle's manifest says: the sum of every file."
     return {"format": FORMAT, "files": {n: sha256(c) for n, c in sorted(files.items())}}
 
+def _write(path: Path, content: bytes) -> None:
+    with core.atomic(path) as tmp: tmp.write_bytes(content)
+
 def _write_files(files: dict[str, bytes], folder: Path) -> None:
     "Files and their manifest into a new folder."
     folder.mkdir(parents=True)
-    for name, content in files.items():
-        with core.atomic(folder / name) as tmp: tmp.write_bytes(content)
+    for name, content in files.items(): _write(folder / name, content)
     core.write_json(folder / "manifest.json", manifest(files))
 
 # %% ../../nbs/06d_training.bundles.ipynb #8e3fac38
@@ -97,7 +99,7 @@ def _check_listing(path: Path, listed: set[str]) -> None:
         if names:
             raise BadInput(f"{shown(path)}: {min(names)} {why}; copy the bundle again from where it was made")
 
-# %% ../../nbs/06d_training.bundles.ipynb #1235fa83
+# %% ../../nbs/06d_training.bundles.ipynb #6195cd98
 def read_files(
     path: Path,           # folder of a bundle
 ) -> dict[str, bytes]:    # name -> content; raises BadInput where anything is not as the manifest says
@@ -105,9 +107,9 @@ def read_files(
     sums = _sums(path)
     _check_listing(path, set(sums))
     files = {n: (path / n).read_bytes() for n in sums}
-    changed = [n for n, content in files.items() if sha256(content) != sums[n]]
-    if changed:
-        raise BadInput(f"{shown(path)}: {min(changed)} was changed after the bundle was made; copy it again")
+    for name in sorted(files):
+        if sha256(files[name]) != sums[name]:
+            raise BadInput(f"{shown(path)}: {name} was changed after the bundle was made; copy it again")
     return files
 
 # %% ../../nbs/06d_training.bundles.ipynb #783d7253

@@ -54,7 +54,7 @@ class Calibrator:
         if self.kind == "isotonic": return np.interp(p, self.x, self.y)
         return scaled_odds(p, self.scale, self.shift)
 
-# %% ../../nbs/06f_training.calibration.ipynb #4bf8c77f
+# %% ../../nbs/06f_training.calibration.ipynb #bc5309ab
 def _isotonic(y: np.ndarray, p: np.ndarray) -> Calibrator:
     "Steps that rise, away from 0 and 1: no row of a few thousand proves that a thing is impossible."
     edge = 1 / (len(y) + 2)
@@ -64,8 +64,7 @@ def _isotonic(y: np.ndarray, p: np.ndarray) -> Calibrator:
 def _on_odds(kind: str, y: np.ndarray, p: np.ndarray) -> Calibrator:
     "A scale of the log odds and, for Platt, a shift, by logistic regression."
     f = LogisticRegression(C=np.inf, fit_intercept=kind == "platt").fit(log_odds(p)[:, None], y)
-    shift = float(np.ravel(f.intercept_)[0]) if kind == "platt" else 0.0
-    return Calibrator(kind, float(f.coef_[0, 0]), shift)
+    return Calibrator(kind, f.coef_.item(), np.asarray(f.intercept_, float).item())
 
 # %% ../../nbs/06f_training.calibration.ipynb #f3b274e2
 CALIBRATORS = ("none", "temperature", "platt", "isotonic")

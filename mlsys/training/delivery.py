@@ -70,7 +70,7 @@ def predict_all(
     valid = answers(ready.valid_table, models, ready, "valid")
     return pa.concat_tables([valid, *(answers(table, models, ready, "test") for table in tables)])
 
-# %% ../../nbs/06l_training.delivery.ipynb #0e074418
+# %% ../../nbs/06l_training.delivery.ipynb #79fa6635
 PACKAGES = ("mlsys", "numpy", "pandas", "pyarrow", "scikit-learn", "torch", "onnx", "onnxruntime")
 
 def data_version(data: formats.Dataset, s: Settings) -> dict:
@@ -82,8 +82,9 @@ def data_version(data: formats.Dataset, s: Settings) -> dict:
 
 def versions(data: formats.Dataset, s: Settings) -> dict:
     "What the bundle was made with: Python, packages, commit, data."
-    return dict(python=platform.python_version(), packages={n: version(n) for n in PACKAGES},
-                commit=versioning.code_commit(s.home), data=data_version(data, s))
+    packages = {n: version(n) for n in PACKAGES}
+    return dict(python=platform.python_version(), packages=packages, commit=versioning.code_commit(s.home),
+                data=data_version(data, s))
 
 # %% ../../nbs/06l_training.delivery.ipynb #186722ec
 @dataclass(frozen=True)
@@ -166,11 +167,11 @@ def _suite(s: Settings) -> dict[str, bytes]:
     suite = core.folder(s, "testing") / "suite.json"
     return {"suite.json": suite.read_bytes()} if suite.exists() else {}
 
-# %% ../../nbs/06l_training.delivery.ipynb #cef7a1a4
+# %% ../../nbs/06l_training.delivery.ipynb #8d1a4122
 def _measured(ready: Ready, outcome: Outcome) -> dict:
     "As in metrics.json of a bundle."
-    aucs = outcome.aucs.round(6).to_dict(orient="index")
-    return dict(served=outcome.served, auc=aucs, rows_fit=len(ready.fit), rows_valid=len(ready.valid))
+    return dict(served=outcome.served, auc=outcome.aucs.round(6).to_dict("index"), rows_fit=len(ready.fit),
+                rows_valid=len(ready.valid))
 
 def bundle_files(ready: Ready, outcome: Outcome, s: Settings) -> dict[str, bytes]:
     "Everything that goes into a bundle, by file name."

@@ -36,12 +36,16 @@ def _strings(column: pa.ChunkedArray) -> pa.ChunkedArray:
     column = _values(column)
     return column if column.type == pa.string() else column.cast(pa.string())
 
-# %% ../../nbs/06a_training.features.ipynb #14ac5239
+# %% ../../nbs/06a_training.features.ipynb #732fb2d4
+def _dictionary(column: pa.ChunkedArray) -> pa.DictionaryArray:
+    "A text column as one array: texts, and which of them each row has."
+    coded = pc.fill_null(_strings(column), "").combine_chunks().dictionary_encode()
+    return coded.combine_chunks() if isinstance(coded, pa.ChunkedArray) else coded
+
 def _texts(column: pa.ChunkedArray) -> np.ndarray:
     "A text column as an array of Python strings, the missing ones empty."
-    coded = pc.fill_null(_strings(column), "").combine_chunks().dictionary_encode()
-    if isinstance(coded, pa.ChunkedArray): coded = coded.combine_chunks()
-    return coded.dictionary.to_numpy(zero_copy_only=False).astype(object)[coded.indices.to_numpy()]
+    coded = _dictionary(column)
+    return coded.dictionary.to_numpy(zero_copy_only=False).astype(object)[coded.indices]
 
 # %% ../../nbs/06a_training.features.ipynb #3f8cbee5
 TEXTS = (pa.string(), pa.large_string(), pa.string_view())  # they differ in the width of their offsets
@@ -50,12 +54,11 @@ def is_text(kind: pa.DataType) -> bool:
     "Does a column of this type hold texts?"
     return (kind.value_type if pa.types.is_dictionary(kind) else kind) in TEXTS
 
-# %% ../../nbs/06a_training.features.ipynb #f28ae311
+# %% ../../nbs/06a_training.features.ipynb #cfe10099
 def _first_text(column: pa.ChunkedArray) -> str:
     "Where a text stands that should be a number."
-    row = pc.index(column.is_valid(), True).as_py()
-    where = f" (row {row + 1}: {column[row].as_py()!r})" if row >= 0 else ""
-    return f"holds text where the model needs numbers{where}"
+    words, row = "holds text where the model needs numbers", pc.index(column.is_valid(), True).as_py()
+    return f"{words} (row {row + 1}: {column[row].as_py()!r})" if row >= 0 else words
 
 # %% ../../nbs/06a_training.features.ipynb #9db3eb6d
 def _numbers(column: pa.ChunkedArray) -> np.ndarray:
@@ -65,18 +68,24 @@ def _numbers(column: pa.ChunkedArray) -> np.ndarray:
     with np.errstate(over="ignore"):
         return column.cast(pa.float64(), safe=False).to_numpy().astype(np.float32)
 
-# %% ../../nbs/06a_training.features.ipynb #543ec96a
+# %% ../../nbs/06a_training.features.ipynb #6c4b26ea
 def _stamps(column: pa.ChunkedArray) -> pa.ChunkedArray:
     "Dates and texts as time stamps."
     if pa.types.is_timestamp(column.type): return column
     return formats.parse_time(pa.chunked_array(column), "time")
 
+def _since_1970(stamps: pa.ChunkedArray) -> np.ndarray:
+    "Time stamps as seconds; NumPy's \"not a time\" is the lowest number, as `NO_TIME` is."
+    return stamps.to_numpy(zero_copy_only=False).astype("datetime64[s]").astype(np.int64)
+
+def _whole(column: pa.ChunkedArray) -> np.ndarray:
+    "Seconds that are whole numbers already."
+    return pc.fill_null(column.cast(pa.int64()), NO_TIME).to_numpy()
+
 def read_time(column: pa.ChunkedArray) -> np.ndarray:  # int64, `NO_TIME` where missing
     "A time column (time stamps of any zone, dates, texts, or seconds) as whole seconds since 1970, UTC."
     column = _values(column)
-    if pa.types.is_integer(column.type): return pc.fill_null(column.cast(pa.int64()), NO_TIME).to_numpy()
-    seconds = _stamps(column).to_numpy(zero_copy_only=False).astype("datetime64[s]")
-    return seconds.astype(np.int64)  # NumPy's "not a time" is the lowest number, as `NO_TIME` is
+    return _whole(column) if pa.types.is_integer(column.type) else _since_1970(_stamps(column))
 
 # %% ../../nbs/06a_training.features.ipynb #7ff9ef9a
 def _is_raw(data: Any) -> bool:
@@ -113,8 +122,12 @@ def raw_inputs(
     table = as_table(data, list(kinds))
     return {name: _read(table, name, READ[kind]).reshape(-1, 1) for name, kind in kinds.items()}
 
-# %% ../../nbs/06a_training.features.ipynb #5565ae9f
+# %% ../../nbs/06a_training.features.ipynb #7a8ced47
 MAX_CODES = 250  # text values per column that get a code of their own
+
+def _by_frequency(counts: pd.Series) -> list[str]:
+    "The most frequent texts; those that are equally frequent by the alphabet."
+    return sorted(counts.index, key=lambda v: (-counts[v], v))[:MAX_CODES]
 
 def learn_text(
     texts: np.ndarray,   # empty where missing
@@ -122,28 +135,29 @@ def learn_text(
 ) -> list[str] | None:   # the most frequent first
     "Texts with a code of their own; None where all rows are alike."
     counts = pd.Series(texts).value_counts()
-    if len(counts) < 2: return None
-    frequent = counts[(counts >= least) & (counts.index != "")]
-    return sorted(frequent.index, key=lambda v: (-frequent[v], v))[:MAX_CODES]
+    return _by_frequency(counts[(counts >= least) & (counts.index != "")]) if len(counts) > 1 else None
 
-# %% ../../nbs/06a_training.features.ipynb #020c8bff
-def _float32(value: float) -> float: return float(np.float32(value))
+# %% ../../nbs/06a_training.features.ipynb #64eb3e0d
+def _float32(value: float) -> float:
+    "A number that 32 bits hold, far from their end."
+    return float(np.float32(np.clip(value, -1e30, 1e30)))
 
 def _bounds(finite: np.ndarray) -> tuple[float, float]:
     "Where to clip: the first and the last percentile, or the extremes where those are equal."
     low, high = np.quantile(finite, [0.01, 0.99])
-    if low == high: low, high = finite.min(), finite.max()
-    return _float32(np.clip(low, -1e30, 1e30)), _float32(np.clip(high, -1e30, 1e30))
+    return (low, high) if low < high else (finite.min(), finite.max())
 
-# %% ../../nbs/06a_training.features.ipynb #396b0b2c
+# %% ../../nbs/06a_training.features.ipynb #7924e301
 def _number_facts(finite: np.ndarray, missing: bool) -> dict:
     "What is worth knowing of the values that are numbers."
-    low, high = _bounds(finite)
+    low, high = map(_float32, _bounds(finite))
     clipped = np.clip(finite, low, high)
-    center, spread = clipped.mean(), clipped.std()
-    scale = _float32(1 / spread) if spread > 1e-30 else 1.0
-    return dict(low=low, high=high, center=_float32(center), flag=missing, scale=scale)
+    center, scale = _float32(clipped.mean()), _scale(clipped.std())
+    return dict(low=low, high=high, center=center, flag=missing, scale=scale)
 
+def _scale(spread: float) -> float: return float(np.float32(1 / spread)) if spread > 1e-30 else 1.0
+
+# %% ../../nbs/06a_training.features.ipynb #0a01ed29
 def learn_number(
     x: np.ndarray,  # float32, NaN where missing
 ) -> dict | None:   # low, high, center, flag, scale; None where all rows are alike
@@ -162,7 +176,7 @@ class Lookups(NamedTuple):
     scale: np.ndarray
     flagged: list[int]      # numbers with a flag
 
-# %% ../../nbs/06a_training.features.ipynb #c8f87e85
+# %% ../../nbs/06a_training.features.ipynb #08f7323e
 def text_lookup(known: list[str]) -> dict:
     "Text -> code; missing texts are 1, as None and as the empty one."
     return {text: max(i, 1) for i, text in enumerate([None, "", *known])}
@@ -171,11 +185,14 @@ def _fact(numbers: dict[str, dict], key: str) -> np.ndarray:
     "One fact of all numbers, (numbers, 1)."
     return np.array([[n.get(key)] for n in numbers.values()], np.float32)
 
+def _flagged(numbers: dict[str, dict]) -> list[int]:
+    "Places of the numbers with a flag."
+    return [i for i, n in enumerate(numbers.values()) if n["flag"]]
+
 def lookups_of(strings: dict[str, list], numbers: dict[str, dict]) -> Lookups:
     "Dictionaries of texts, and arrays of facts."
-    flagged = [i for i, n in enumerate(numbers.values()) if n["flag"]]
     facts = (_fact(numbers, key) for key in ("low", "high", "center", "scale"))
-    return Lookups({c: text_lookup(known) for c, known in strings.items()}, *facts, flagged)
+    return Lookups({c: text_lookup(known) for c, known in strings.items()}, *facts, _flagged(numbers))
 
 # %% ../../nbs/06a_training.features.ipynb #b6c4e756
 @dataclass(frozen=True)

@@ -48,12 +48,14 @@ class State:
         epochs = len(self.history)
         return epochs > 0 and epochs >= min(recipe.epochs, self.best_epoch + recipe.patience)
 
-# %% ../../nbs/06i_training.fitting.ipynb #c1e3ae44
+# %% ../../nbs/06i_training.fitting.ipynb #3e4ef391
+def _optimizer(net: Network, recipe: Recipe) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(net.parameters(), lr=recipe.rate, weight_decay=recipe.decay)
+
 def first_state(features: Features, recipe: Recipe) -> State:
     "A network before its first step."
     net = Network(features.codes.values(), len(features.floats), recipe)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=recipe.rate, weight_decay=recipe.decay)
-    return State(net, copy.deepcopy(net), optimizer)
+    return State(net, copy.deepcopy(net), _optimizer(net, recipe))
 
 # %% ../../nbs/06i_training.fitting.ipynb #16e00d4b
 class Learning(NamedTuple):
@@ -211,12 +213,13 @@ def load_checkpoint(path: str | os.PathLike, state: State, mark: dict) -> None:
                        "go back to those, or delete it to start anew")
     restore(state, kept)
 
-# %% ../../nbs/06i_training.fitting.ipynb #73179404
+# %% ../../nbs/06i_training.fitting.ipynb #aab6500d
 def sparkline(values: Sequence[float], width: int = 24) -> str:
     "Numbers as a line of blocks, the latest last: `█▅▃▂▁`."
-    values = np.asarray(values, float)[-width:]
-    low, range_ = values.min(initial=np.inf), np.ptp(values) if len(values) else 0
-    return "".join("▁▂▃▄▅▆▇█"[int(7.999 * (v - low) / range_) if range_ else 0] for v in values)
+    if not len(values): return ""
+    x = np.asarray(values, float)[-width:]
+    height = 7.999 * (x - x.min()) / (np.ptp(x) or 1)
+    return "".join("▁▂▃▄▅▆▇█"[int(h)] for h in height)
 
 # %% ../../nbs/06i_training.fitting.ipynb #6b84e92c
 def _mark_kept(ax, epoch: int) -> None:
@@ -284,12 +287,11 @@ def loss_curve(
     ways = {"terminal": _terminal_curve, "figure": _figure_curve, "": _no_curve}
     with contextlib.ExitStack() as stop: yield ways[looked_at() if where is None else where](epochs, stop)
 
-# %% ../../nbs/06i_training.fitting.ipynb #c2817cfc
+# %% ../../nbs/06i_training.fitting.ipynb #40cabcca
 def _check_range(y: np.ndarray, what: str) -> None:
     "Labels are 1, 0 or a probability."
-    bad = np.flatnonzero(~((y >= 0) & (y <= 1)))
-    if len(bad):
-        raise BadInput(f"{what}: row {bad[0]} has the label {y[bad[0]]}; leave rows without a label out "
+    for row in np.flatnonzero(~((y >= 0) & (y <= 1))):
+        raise BadInput(f"{what}: row {row} has the label {y[row]}; leave rows without a label out "
                        "(a label is 1, 0 or a probability)")
 
 def check_labels(fit: Rows, valid: Rows) -> None:
@@ -299,14 +301,13 @@ def check_labels(fit: Rows, valid: Rows) -> None:
     if any(len(np.unique(y)) < 2 for y in (fit.y, valid.y)):
         raise BadInput("rows to fit and validation rows must each hold both classes; take a longer period")
 
-# %% ../../nbs/06i_training.fitting.ipynb #f7043b0f
+# %% ../../nbs/06i_training.fitting.ipynb #0f5ac021
 def _check_weights(w: np.ndarray, rows: int) -> None:
     "Raises BadInput for weights that make no sense."
     if w.shape != (rows,):
         raise BadInput(f"weights: {rows} rows to fit need as many weights, not an array of shape {w.shape}")
-    bad = np.flatnonzero(~(np.isfinite(w) & (w >= 0)))
-    if len(bad):
-        raise BadInput(f"weights: row {bad[0]} weighs {w[bad[0]]}; a weight is a finite number, zero or more")
+    for row in np.flatnonzero(~(np.isfinite(w) & (w >= 0))):
+        raise BadInput(f"weights: row {row} weighs {w[row]}; a weight is a finite number, zero or more")
     if not w.any(): raise BadInput("weights: they sum to zero, so no row counts; give some rows a weight")
 
 def checked_weights(

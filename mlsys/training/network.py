@@ -114,7 +114,7 @@ def deterministic(
             torch.set_num_threads(threads)
             torch.use_deterministic_algorithms(before)
 
-# %% ../../nbs/06h_training.network.ipynb #ecc659c0
+# %% ../../nbs/06h_training.network.ipynb #9584a7f6
 def _rescale(last: nn.Linear, scale: float, shift: float, taken_off: float) -> None:
     "Scale and shift of the logits, written into the layer that makes them."
     with torch.no_grad():
@@ -126,9 +126,9 @@ def calibrated(
     valid: Rows,  # rows that its weights were not fitted to
 ) -> Network:     # ranks alike
     "A copy whose probabilities fit these rows, by two numbers inside of its last layer."
-    fitted, net = platt(valid.y, probabilities(net, valid)), copy.deepcopy(net)
-    _rescale(net.layers[-1], fitted.scale, fitted.shift, net.shift)
-    return net
+    curve, copied = platt(valid.y, probabilities(net, valid)), copy.deepcopy(net)
+    _rescale(copied.layers[-1], curve.scale, curve.shift, net.shift)
+    return copied
 
 # %% ../../nbs/06h_training.network.ipynb #a1d9cf1c
 def _padded(x: np.ndarray, width: int) -> np.ndarray:

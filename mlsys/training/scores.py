@@ -33,10 +33,14 @@ def step_auc(
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(pairs > 0, won / pairs, math.nan)[()]
 
-# %% ../../nbs/06e_training.scores.ipynb #6919139d
+# %% ../../nbs/06e_training.scores.ipynb #8dbdea49
 def _first_of_steps(p: np.ndarray) -> np.ndarray:
     "Where a new score begins, in sorted scores."
     return np.flatnonzero(np.r_[True, p[1:] != p[:-1]])
+
+def _last_of_steps(p: np.ndarray) -> np.ndarray:
+    "Where the last of equal scores stands, in sorted scores."
+    return np.flatnonzero(np.r_[p[1:] != p[:-1], True])
 
 def auc(
     y: np.ndarray,                     # (rows,): truth, 1 or 0, or a probability of yes
@@ -45,10 +49,10 @@ def auc(
 ) -> float:                            # between 0 and 1; NaN without both classes
     "Area under the ROC curve, with ties and weights exact (Mann and Whitney 1947)."
     if not len(p): return math.nan
-    y, p, w = (np.asarray(v, float) for v in (y, p, np.ones(len(p)) if weight is None else weight))
     order = np.argsort(p, kind="stable")
-    steps = _first_of_steps(p[order])
-    return float(step_auc(*(np.add.reduceat((w * share)[order], steps) for share in (y, 1 - y))))
+    y, p = np.asarray(y, float)[order], np.asarray(p)[order]
+    w = 1.0 if weight is None else np.asarray(weight, float)[order]
+    return float(step_auc(*(np.add.reduceat(w * share, _first_of_steps(p)) for share in (y, 1 - y))))
 
 # %% ../../nbs/06e_training.scores.ipynb #eb0333c5
 def negative_log_loss(y: np.ndarray, p: np.ndarray) -> float:  # in nats per row
@@ -57,7 +61,7 @@ def negative_log_loss(y: np.ndarray, p: np.ndarray) -> float:  # in nats per row
 
 SCORES = dict(auc=auc, average_precision=average_precision_score, log_loss=negative_log_loss)
 
-# %% ../../nbs/06e_training.scores.ipynb #078696f8
+# %% ../../nbs/06e_training.scores.ipynb #60894be3
 class SoftScores(NamedTuple):
     "How well probabilities fit answers that may be probabilities."
     log_loss: float  # nats per row
@@ -65,9 +69,10 @@ class SoftScores(NamedTuple):
 
 def soft_log_loss(y: np.ndarray, p: np.ndarray) -> float:  # nats per row
     "Log loss; an answer that is a probability counts as a yes and a no that share the row's weight."
-    yes_no, twice, share = np.repeat([1, 0], len(y)), np.concatenate([p, p]), np.concatenate([y, 1 - y])
+    share = np.concatenate([y, 1 - y])
     some = share > 0
-    return float(log_loss(yes_no[some], twice[some], sample_weight=share[some]))
+    yes_no, twice = np.repeat([1, 0], len(y))[some], np.concatenate([p, p])[some]
+    return float(log_loss(yes_no, twice, sample_weight=share[some]))
 
 def soft_scores(y: np.ndarray, p: np.ndarray) -> SoftScores:
     "Log loss and AUC for answers that may be probabilities."
@@ -80,16 +85,16 @@ class PrecisionRecall(NamedTuple):
     precision: np.ndarray
     recall: np.ndarray
 
-# %% ../../nbs/06e_training.scores.ipynb #eae61bf1
+# %% ../../nbs/06e_training.scores.ipynb #35fc1d18
 def precision_recall(
     y: np.ndarray,  # truth, 1 or 0
     p: np.ndarray,
 ) -> PrecisionRecall:
     "Precision and recall of `p >= threshold`, for each score that occurs."
     order = np.argsort(-p, kind="stable")
-    p, hits = p[order], np.cumsum(y[order])
-    last = np.flatnonzero(np.r_[p[1:] != p[:-1], True])  # equal probabilities are decided alike
-    return PrecisionRecall(p[last], hits[last] / (last + 1), hits[last] / hits[-1])
+    last = _last_of_steps(p[order])  # equal probabilities are decided alike
+    hits = np.cumsum(y[order])[last]
+    return PrecisionRecall(p[order][last], hits / (last + 1), hits / hits[-1])
 
 # %% ../../nbs/06e_training.scores.ipynb #211e686c
 def _check_answers(y: np.ndarray, p: np.ndarray) -> None:
