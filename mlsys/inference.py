@@ -24,8 +24,10 @@ from .core import BadInput, nearest, shown
 
 # %% ../nbs/12_inference.ipynb #ee1a4210
 def _text(t): return pa.types.is_string(t) or pa.types.is_null(t)
-def _number(t): return pa.types.is_integer(t) or pa.types.is_floating(t) or pa.types.is_boolean(t) or pa.types.is_null(t)
-def _time(t): return pa.types.is_timestamp(t) or pa.types.is_date(t) or _text(t) or _number(t) and not pa.types.is_boolean(t)
+def _number(t):
+    return pa.types.is_integer(t) or pa.types.is_floating(t) or pa.types.is_boolean(t) or pa.types.is_null(t)
+def _time(t):
+    return pa.types.is_timestamp(t) or pa.types.is_date(t) or _text(t) or _number(t) and not pa.types.is_boolean(t)
 
 FITS = {"string": (_text, "text"), "number": (_number, "numbers"), "time": (_time, "times")}
 
@@ -43,7 +45,8 @@ def check_schema(
     for c, kind in kinds.items():
         fits, words = FITS[kind]
         found = schema.field(c).type
-        if not fits(found): raise BadInput(f"{where} column '{c}': it holds {found}, the model needs {words}; convert it")
+        if not fits(found):
+            raise BadInput(f"{where} column '{c}': it holds {found}, the model needs {words}; convert it")
 
 # %% ../nbs/12_inference.ipynb #4ed8a116
 @dataclass
@@ -119,16 +122,19 @@ def score_table(
     table = table.append_column("_row", pa.array(np.arange(first, first + len(table))))
     good, bad = _judged(table, suite)
     try: p = bundle.predict(good)
-    except BadInput as e: raise BadInput(f"{where}, rows {first + 1:,} to {first + len(table):,}: {e}") from None
+    except BadInput as e:
+        raise BadInput(f"{where}, rows {first + 1:,} to {first + len(table):,}: {e}") from None
     keys = key_columns(bundle, good.column_names)
-    answer = {"probability": pa.array(p, pa.float32()), "decision": pa.array(p >= np.float32(bundle.threshold))}
+    answer = {"probability": pa.array(p, pa.float32()),
+              "decision": pa.array(p >= np.float32(bundle.threshold))}
     if policy: answer |= acted(bundle, policy, good, p)
     return pa.table({c: good[c] for c in ("_row", *keys)} | answer), bad
 
 # %% ../nbs/12_inference.ipynb #9c15b992
 def _judged(table, suite):
     "Rows that pass the suite, and the others with their reasons."
-    if suite is None: return table, table.slice(0, 0).append_column("reasons", pa.array([], pa.list_(pa.string())))
+    if suite is None:
+        return table, table.slice(0, 0).append_column("reasons", pa.array([], pa.list_(pa.string())))
     verdicts = suite.check(table.drop_columns("_row"))
     bad = np.asarray(verdicts.bad)
     reasons = pa.array(verdicts.reasons(), pa.list_(pa.string()))
@@ -161,17 +167,20 @@ def acted(
     policy,           # from `load_policy`
     table: pa.Table,  # rows
     p: np.ndarray,    # their probabilities
-) -> dict:            # name -> column: decision (empty where the model does not decide), action and, for a policy that asks, ask_for
+) -> dict:
+    # name -> column: decision (empty where the model does not decide), action and, for a policy that asks, ask_for
     "Execute a policy; who would have to be asked about a row in which nothing is missing is answered."
     what, ask_for = policy(p), np.full(len(p), "", object)
     asked = np.flatnonzero(what == "ask")
     if len(asked):
         raw = training.raw_inputs(table.take(asked), bundle.kinds)
-        ask_for[asked] = policy.questions(lambda raw: training.run_onnx(bundle.session, raw), raw, what[asked])
+        ask_for[asked] = policy.questions(lambda raw: training.run_onnx(bundle.session, raw), raw,
+                                          what[asked])
     answered = np.isin(what, ["yes", "no"]) | (what == "ask") & (ask_for == "")
     columns = {"decision": pa.array(p >= np.float32(bundle.threshold), mask=~answered),
                "action": pa.array(np.where(answered, "answer", what), pa.string())}
-    return columns | ({"ask_for": pa.array(ask_for, pa.string(), mask=ask_for == "")} if policy.action == "ask" else {})
+    return columns | ({"ask_for": pa.array(ask_for, pa.string(), mask=ask_for == "")}
+                      if policy.action == "ask" else {})
 
 
 # %% ../nbs/12_inference.ipynb #36acd2d7
@@ -179,12 +188,14 @@ GROUP = 65_536  # rows per row group of the output, whatever the batches were
 
 class Sink:
     "Collects tables and writes them to a Parquet file in row groups of a useful size."
-    def __init__(self, path, metadata): self.path, self.metadata, self.writer, self.waiting, self.rows = path, metadata, None, [], 0
+    def __init__(self, path, metadata):
+        self.path, self.metadata, self.writer, self.waiting, self.rows = path, metadata, None, [], 0
 
     def add(self, table):
         "Take a table; the first one gives the schema."
         if self.writer is None:
-            self.writer = pq.ParquetWriter(self.path, table.schema.with_metadata(self.metadata), compression="zstd")
+            self.writer = pq.ParquetWriter(self.path, table.schema.with_metadata(self.metadata),
+                                           compression="zstd")
         if not len(table): return  # an empty slice would keep the whole batch behind it alive
         self.waiting.append(table)
         self.rows += len(table)
@@ -192,7 +203,8 @@ class Sink:
 
     def flush(self):
         "Write what waits."
-        self.writer.write_table(pa.concat_tables(self.waiting).replace_schema_metadata(self.metadata), row_group_size=GROUP)
+        self.writer.write_table(pa.concat_tables(self.waiting).replace_schema_metadata(self.metadata),
+                                row_group_size=GROUP)
         self.waiting = []
 
 # %% ../nbs/12_inference.ipynb #9239f26d
@@ -216,7 +228,8 @@ def rejected_path(out) -> Path:
 def check_places(source, out) -> None:
     "The output is a Parquet file and not the input."
     out = Path(out)
-    if out.suffix != ".parquet": raise BadInput(f"{shown(out)}: scores are written as Parquet; name the output {out.stem}.parquet")
+    if out.suffix != ".parquet":
+        raise BadInput(f"{shown(out)}: scores are written as Parquet; name the output {out.stem}.parquet")
     if out.is_dir(): raise BadInput(f"{shown(out)}: that is a folder; name a file")
     for path in (out, rejected_path(out)):
         if path.exists() and Path(source).exists() and path.samefile(source):
@@ -232,21 +245,25 @@ def sweep(out: Path) -> None:
 
 def origin(bundle: training.Bundle, source: Source, policy=None) -> dict:
     "What the output says about where it comes from."
-    about = {"mlsys.bundle": bundle.digest, "mlsys.threshold": repr(bundle.threshold), "mlsys.source": Path(source.where).name}
+    about = {"mlsys.bundle": bundle.digest, "mlsys.threshold": repr(bundle.threshold),
+             "mlsys.source": Path(source.where).name}
     return about | ({"mlsys.policy": json.dumps(asdict(policy))} if policy else {})
 
 # %% ../nbs/12_inference.ipynb #d8b602b3
 def score(
     bundle,             # folder of a bundle, or an open one
-    source,             # a file (Parquet, CSV, ORC), a folder of Parquet files, or the name of a bundled table
+    source,
+          # a file (Parquet, CSV, ORC), a folder of Parquet files, or the name of a bundled table
     out,                # Parquet file to write; rows that are set aside go beside it
     batch_rows=65_536,  # rows at a time
     progress=True,      # show a bar where it takes over two seconds
     policy=None,        # what happens to rows that the model is unsure of, see `load_policy`
-) -> dict:              # rows, scored, rejected, decided, actions (rows by action), digest, threshold, out, rejected_file, seconds
+) -> dict:
+    # rows, scored, rejected, decided, actions (rows by action), digest, threshold, out, rejected_file, seconds
     "Score a table with a bundle: `out` appears when it is complete, and an earlier one stays until then."
     start, out = time.perf_counter(), Path(out)
-    if not isinstance(batch_rows, int) or batch_rows < 1: raise BadInput(f"batch_rows = {batch_rows}: it must be a whole number above 0")
+    if not isinstance(batch_rows, int) or batch_rows < 1:
+        raise BadInput(f"batch_rows = {batch_rows}: it must be a whole number above 0")
     bundle = bundle if isinstance(bundle, training.Bundle) else training.load_bundle(bundle)
     check_places(source, out)
     rows, policy = open_rows(source), load_policy(policy, bundle)
@@ -254,7 +271,8 @@ def score(
     sweep(out)
     with core.atomic(out) as scores, core.atomic(rejected_path(out)) as aside:
         counts = _stream(bundle, rows, scores, aside, batch_rows, progress, policy)
-    return counts | dict(digest=bundle.digest, threshold=bundle.threshold, out=str(out), rejected_file=str(rejected_path(out)),
+    return counts | dict(digest=bundle.digest, threshold=bundle.threshold, out=str(out),
+                         rejected_file=str(rejected_path(out)),
                          seconds=time.perf_counter() - start)
 
 # %% ../nbs/12_inference.ipynb #4403a3cc
@@ -273,5 +291,7 @@ def _stream(bundle, rows, scores, aside, batch_rows, progress, policy):
             decided += pc.sum(good["decision"]).as_py() or 0
             if policy: actions.update(good["action"].to_pylist())
     came = scores.rows + aside.rows
-    if came != rows.rows: raise BadInput(f"{rows.where}: {came:,} rows came of {rows.rows:,}; is it still being written?")
-    return dict(rows=rows.rows, scored=scores.rows, rejected=aside.rows, decided=decided, actions=dict(actions))
+    if came != rows.rows:
+        raise BadInput(f"{rows.where}: {came:,} rows came of {rows.rows:,}; is it still being written?")
+    return dict(rows=rows.rows, scored=scores.rows, rejected=aside.rows, decided=decided,
+                actions=dict(actions))

@@ -40,7 +40,8 @@ NEVER = np.iinfo(np.int64).max  # time of a label that does not come
 DAY = 86_400                    # seconds
 NO_ZONE = "America/Puerto_Rico" # the four airports that the table of airports does not list: BQN, PSE, SJU, STT
 
-def zone_minutes(hour: pd.Series, zone: pd.Series) -> np.ndarray:  # minutes that the local clock is ahead of UTC
+def zone_minutes(hour: pd.Series, zone: pd.Series) -> np.ndarray:
+    # minutes that the local clock is ahead of UTC
     "The offset of each row's zone at its hour, daylight saving time included."
     ahead = np.zeros(len(hour))
     for name, at in zone.reset_index(drop=True).groupby(zone.to_numpy()).indices.items():
@@ -51,7 +52,8 @@ def zone_minutes(hour: pd.Series, zone: pd.Series) -> np.ndarray:  # minutes tha
 # %% ../nbs/07_online.ipynb #a411a5e6
 FLIGHT_CLOCKS = ("minute", "dep_time", "dep_delay", "arr_time", "dest", "time_hour")
 
-def flight_minutes(flights: pd.DataFrame) -> np.ndarray:  # minutes from leaving the gate to arriving at one; nan for a cancelled flight
+def flight_minutes(flights: pd.DataFrame) -> np.ndarray:
+    # minutes from leaving the gate to arriving at one; nan for a cancelled flight
     "The clocks at both ends, brought to one zone; a flight takes less than a day, so the remainder is the answer."
     def minutes(clock): return clock // 100 * 60 + clock % 100
     airports = formats._packaged("airports").to_pandas().set_index("faa").tzone
@@ -59,7 +61,8 @@ def flight_minutes(flights: pd.DataFrame) -> np.ndarray:  # minutes from leaving
     here = zone_minutes(flights.time_hour, pd.Series("America/New_York", flights.index))
     return ((minutes(flights.arr_time) - there) - (minutes(flights.dep_time) - here)).to_numpy() % 1440
 
-def flight_times(flights: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:  # seconds since 1970, seconds since 1970 or `NEVER`
+def flight_times(flights: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    # seconds since 1970, seconds since 1970 or `NEVER`
     "Scheduled departure and landing of each flight."
     asked = flights.time_hour.dt.tz_localize(None).to_numpy().astype("datetime64[s]").astype(np.int64) + 60 * flights.minute.to_numpy()
     minutes = flights.dep_delay.to_numpy() + flight_minutes(flights)
@@ -74,7 +77,8 @@ def event_times(
     data: formats.Dataset,
     table: pa.Table,
     delay_days: float,  # of the card
-) -> tuple[np.ndarray, np.ndarray]:  # when each row is asked and its label known, in seconds; places where there is no time
+) -> tuple[np.ndarray, np.ndarray]:
+    # when each row is asked and its label known, in seconds; places where there is no time
     "The two moments of every row."
     if has_clocks(data): return flight_times(table.select(FLIGHT_CLOCKS).to_pandas())
     if not data.time: return np.arange(len(table)), np.arange(len(table))
@@ -107,16 +111,19 @@ def check_stream(x: Stream) -> Stream:
     for bad, what in [(back, "is asked before the row in front of it: the clock runs backwards; sort the rows by time"),
                       (x.known < x.asked, "has its label before it is asked; check the time of the label"),
                       (repeated, "comes twice; every row is asked once"),
-                      (nan, "holds a feature that is not a finite number; fill or clip it before it reaches the model"),
+                      (nan,
+                       "holds a feature that is not a finite number; fill or clip it before it reaches the model"),
                       (other, "has a label other than 0 and 1"),
                       (lost, "has a label without a time or a time without a label")]:
         if bad.any(): raise BadInput(f"row {_first(bad, x.row)} {what} ({bad.sum():,} such rows)")
     return x
 
 # %% ../nbs/07_online.ipynb #b24e3696
-def stream_table(data: formats.Dataset, s: Settings, columns) -> tuple[pa.Table, np.ndarray]:  # rows, and their labels or nan
+def stream_table(data: formats.Dataset, s: Settings, columns) -> tuple[pa.Table, np.ndarray]:
+    # rows, and their labels or nan
     "All rows that passed the data tests, labelled or not, with the clocks of flights."
-    table = data.read(list(dict.fromkeys([*columns, data.target, "_row", data.key, *(FLIGHT_CLOCKS if has_clocks(data) else ())])))
+    table = data.read(list(dict.fromkeys([*columns, data.target, "_row", data.key,
+                                          *(FLIGHT_CLOCKS if has_clocks(data) else ())])))
     y, bad = data.labels(table), core.folder(s, "testing") / "quarantine.parquet"
     if not bad.exists(): return table, y
     good = ~np.isin(table["_row"].to_numpy(), pq.read_table(bad, columns=["_row"])["_row"].to_numpy())
@@ -142,7 +149,8 @@ class Queue:
         self.batch, self.patience, self.waiting, self.ready, self.now, self.given_up = batch, patience, {}, [], -math.inf, 0
 
     def _tick(self, now):
-        if not now >= self.now: raise BadInput(f"an event of time {now} after one of time {self.now}: the clock runs backwards; sort the events")
+        if not now >= self.now:
+            raise BadInput(f"an event of time {now} after one of time {self.now}: the clock runs backwards; sort the events")
         self.now = now
         while self.waiting and now - next(iter(self.waiting.values())) > self.patience:
             del self.waiting[next(iter(self.waiting))]
@@ -151,7 +159,8 @@ class Queue:
     def ask(self, row, now) -> None:
         "A row was predicted and waits from now on."
         self._tick(now)
-        if row in self.waiting: raise BadInput(f"row {row} was asked at {self.waiting[row]} and waits for its label; give each row its own number")
+        if row in self.waiting:
+            raise BadInput(f"row {row} was asked at {self.waiting[row]} and waits for its label; give each row its own number")
         self.waiting[row] = now
 
 # %% ../nbs/07_online.ipynb #a217e99e
@@ -182,13 +191,15 @@ def plan(
     labels = labels[np.argsort(x.known[labels], kind="stable")]
     groups = [labels[i:i + batch] for i in range(0, len(labels), batch)]
     last = np.searchsorted(x.asked, [x.known[g[-1]] for g in groups], side="right").tolist()
-    if groups and len(groups[-1]) < batch: last[-1] = len(x)  # a batch that is never full is learned when the stream ends
+    if groups and len(groups[-1]) < batch:
+        last[-1] = len(x)  # a batch that is never full is learned when the stream ends
     steps = list(zip([0, *last], last, groups))
     done = last[-1] if last else 0
     return steps + ([(done, len(x), labels[:0])] if done < len(x) else [])
 
 # %% ../nbs/07_online.ipynb #06c6e621
-def walk(x: Stream, learner, steps, p: np.ndarray) -> np.ndarray:  # `p` with the predictions of these steps filled in
+def walk(x: Stream, learner, steps, p: np.ndarray) -> np.ndarray:
+    # `p` with the predictions of these steps filled in
     "Predict, wait, learn: the loop of this chapter."
     for first, last, rows in steps:
         if last > first: p[first:last] = learner.predict(x.codes[first:last], x.floats[first:last])
@@ -220,7 +231,8 @@ def keep_arrays(*names):
 @keep_arrays("weights", "squares")
 class Linear:
     "Online logistic regression on codes and floats (AdaGrad: Duchi, Hazan and Singer, 2011; with memory: RMSprop)."
-    def __init__(self, features: training.Features, seed=0, rate=0.1, memory=math.inf):  # size of a step; labels
+    def __init__(self, features: training.Features, seed=0, rate=0.1, memory=math.inf):
+        # size of a step; labels
         sizes = np.array(list(features.codes.values()))
         self.first, self.floats, self.rate, self.memory = np.cumsum(sizes) - sizes, len(features.floats), rate, memory
         self.weights, self.squares = np.zeros((2, sizes.sum() + self.floats + 1))  # of each code, each float, the constant
@@ -237,7 +249,8 @@ class Linear:
         self.weights = self.weights - self.rate * slope / np.sqrt(self.squares + 1e-8)
 
 # %% ../nbs/07_online.ipynb #5bcef77f
-def sparse_rows(codes, floats, first, width) -> scipy.sparse.csr_matrix:  # (rows, width): the floats, and one column per code
+def sparse_rows(codes, floats, first, width) -> scipy.sparse.csr_matrix:
+    # (rows, width): the floats, and one column per code
     "The same matrix as `training.one_hot`, made in one go."
     (n, f), columns = floats.shape, floats.shape[1] + codes.shape[1]
     at, values = np.empty((n, columns), np.int32), np.ones((n, columns))
@@ -250,13 +263,18 @@ class PartialFit:
     def __init__(self, features: training.Features, seed=0, rate=0.003, shrink=0.0):
         sizes = np.array(list(features.codes.values()))
         self.first, self.width = np.cumsum(sizes) - sizes, int(sizes.sum()) + len(features.floats)
-        self.model = SGDClassifier(loss="log_loss", alpha=shrink, learning_rate="constant", eta0=rate, shuffle=False, random_state=seed)
+        self.model = SGDClassifier(loss="log_loss", alpha=shrink, learning_rate="constant", eta0=rate,
+                                   shuffle=False, random_state=seed)
         self.load(dict(coef=np.zeros((1, self.width)), intercept=np.zeros(1), t=np.ones(1)))
 
     def _rows(self, codes, floats): return sparse_rows(codes, floats, self.first, self.width)
-    def predict(self, codes, floats): return special.expit(self.model.decision_function(self._rows(codes, floats)))
-    def learn(self, codes, floats, y): self.model.partial_fit(self._rows(codes, floats), y.astype(int), classes=[0, 1])
-    def state(self): return dict(coef=self.model.coef_, intercept=self.model.intercept_, t=np.array([self.model.t_], float))
+    def predict(self, codes, floats):
+        return special.expit(self.model.decision_function(self._rows(codes, floats)))
+    def learn(self, codes, floats, y):
+        self.model.partial_fit(self._rows(codes, floats), y.astype(int), classes=[0, 1])
+    def state(self):
+        return dict(coef=self.model.coef_, intercept=self.model.intercept_,
+                    t=np.array([self.model.t_], float))
     def load(self, state):
         m, m.classes_, m.n_features_in_ = self.model, np.array([0, 1]), self.width
         m.coef_, m.intercept_, m.t_ = np.array(state["coef"]), np.array(state["intercept"]), float(state["t"][0])
@@ -271,13 +289,15 @@ class Reservoir:
 
     def add(self, codes, floats, y):
         count, size = self.seen[0] + np.arange(len(y)), len(self.y)
-        slot = np.where(count < size, count, np.random.default_rng([self.seed, self.seen[0], 0]).integers(0, count + 1))
+        slot = np.where(count < size, count, np.random.default_rng([self.seed, self.seen[0], 0]).integers(0,
+                                                                                                          count + 1))
         new = slot < size  # row number n stays with probability size / n
         self.codes[slot[new]], self.floats[slot[new]], self.y[slot[new]] = codes[new], floats[new], y[new]
         self.seen = self.seen + len(y)
 
     def draw(self, n):
-        at = np.random.default_rng([self.seed, self.seen[0], 1]).integers(0, min(self.seen[0], len(self.y)), n)
+        at = np.random.default_rng([self.seed, self.seen[0], 1]).integers(0, min(self.seen[0], len(self.y)),
+                                                                          n)
         return self.codes[at], self.floats[at], self.y[at]
 
 # %% ../nbs/07_online.ipynb #fe26e4e6
@@ -286,7 +306,8 @@ class Net:
     def __init__(self, features: training.Features, seed=0, rate=0.1, replay=0, keep=4096):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.net = training.Network(features.codes.values(), len(features.floats), training.Recipe(dropout=0.0))
+            self.net = training.Network(features.codes.values(), len(features.floats),
+                                        training.Recipe(dropout=0.0))
         self.optimizer = torch.optim.SGD(self.net.parameters(), lr=rate, fused=True)
         self.replay, self.past = replay, Reservoir(keep if replay else 1, len(features.codes), len(features.floats), seed)
 
@@ -298,14 +319,18 @@ class Net:
 def _learn(self, codes, floats, y):
     "One step on these rows and the old ones that are mixed in."
     rows = codes, floats, y
-    if self.replay and self.past.seen[0]: rows = [np.concatenate(c) for c in zip(rows, self.past.draw(self.replay * len(y)))]
-    loss = nn.functional.binary_cross_entropy_with_logits(self._logit(*rows[:2]), torch.from_numpy(rows[2].astype(np.float32)))
+    if self.replay and self.past.seen[0]:
+        rows = [np.concatenate(c) for c in zip(rows, self.past.draw(self.replay * len(y)))]
+    loss = nn.functional.binary_cross_entropy_with_logits(self._logit(*rows[:2]),
+                                                          torch.from_numpy(rows[2].astype(np.float32)))
     self.optimizer.zero_grad()
     loss.backward()
     self.optimizer.step()
     if self.replay: self.past.add(codes, floats, y)
 
-def _state(self): return {k: v.numpy() for k, v in self.net.state_dict().items()} | {f"past.{k}": v for k, v in self.past.state().items()}
+def _state(self):
+    return {k: v.numpy() for k, v in self.net.state_dict().items()} | {f"past.{k}": v
+                                                                       for k, v in self.past.state().items()}
 def _load(self, state):
     self.net.load_state_dict({k: torch.tensor(state[k]) for k in self.net.state_dict()})
     self.past.load({k: state[f"past.{k}"] for k in self.past.state()})
@@ -322,16 +347,20 @@ class RiverLogistic:
 
     def rows(self, codes, floats):  # yields {position: value}
         names = range(self.width - self.floats - 1, self.width)
-        for at, values in zip((codes + self.first).tolist(), floats.tolist()): yield dict.fromkeys(at, 1.0) | dict(zip(names, [*values, 1.0]))
+        for at, values in zip((codes + self.first).tolist(), floats.tolist()):
+            yield dict.fromkeys(at, 1.0) | dict(zip(names, [*values, 1.0]))
 
-    def predict(self, codes, floats): return np.array([self.model.predict_proba_one(r)[True] for r in self.rows(codes, floats)])
+    def predict(self, codes, floats):
+        return np.array([self.model.predict_proba_one(r)[True] for r in self.rows(codes, floats)])
     def learn(self, codes, floats, y):
         for r, label in zip(self.rows(codes, floats), y.tolist()): self.model.learn_one(r, bool(label))
 
 # %% ../nbs/07_online.ipynb #49bd53b9
 def _dense(values, width): return np.array([values.get(i, 0.0) for i in range(width)])
 
-def _river_state(self): return dict(weights=_dense(self.model.weights, self.width), squares=_dense(self.model.optimizer.g2, self.width))
+def _river_state(self):
+    return dict(weights=_dense(self.model.weights, self.width),
+                squares=_dense(self.model.optimizer.g2, self.width))
 def _river_load(self, state):
     self.model = self.model.clone()
     for i, (w, g) in enumerate(zip(state["weights"].tolist(), state["squares"].tolist())):
@@ -342,12 +371,15 @@ RiverLogistic.state, RiverLogistic.load = _river_state, _river_load
 # %% ../nbs/07_online.ipynb #c3d76049
 class RiverForest:
     "river's adaptive random forest (Gomes et al., 2017)."
-    def __init__(self, features: training.Features, seed=0, trees=5): self.model = forest.ARFClassifier(n_models=trees, seed=seed)
+    def __init__(self, features: training.Features, seed=0, trees=5):
+        self.model = forest.ARFClassifier(n_models=trees, seed=seed)
     def rows(self, codes, floats): return (dict(enumerate(r)) for r in np.hstack([codes, floats]).tolist())
-    def predict(self, codes, floats): return np.array([self.model.predict_proba_one(r).get(True, 0.5) for r in self.rows(codes, floats)])
+    def predict(self, codes, floats):
+        return np.array([self.model.predict_proba_one(r).get(True, 0.5) for r in self.rows(codes, floats)])
     def learn(self, codes, floats, y):
         for r, label in zip(self.rows(codes, floats), y.tolist()): self.model.learn_one(r, bool(label))
-    def state(self): raise BadInput("river's forest has no state without pickles, so it cannot be checkpointed; let it start anew")
+    def state(self):
+        raise BadInput("river's forest has no state without pickles, so it cannot be checkpointed; let it start anew")
     load = state
 
 # %% ../nbs/07_online.ipynb #c0ca233c
@@ -379,7 +411,8 @@ def _conforms_resumed(make, learner, x):
     copy.learn(x.codes, x.floats, x.y)
     assert all(np.array_equal(v, learner.state()[k]) for k, v in frozen.items()), "learning in a copy changed the original"
     learner.learn(x.codes, x.floats, x.y)
-    for k, v in copy.state().items(): assert np.array_equal(v, learner.state()[k]), f"the copy went another way in {k}"
+    for k, v in copy.state().items():
+        assert np.array_equal(v, learner.state()[k]), f"the copy went another way in {k}"
 
 # %% ../nbs/07_online.ipynb #b70f6bb7
 LEARNERS = {
@@ -404,7 +437,8 @@ def until(x: Stream, time) -> Stream:
     "The stream as it was known at a time: rows asked before it; labels that come later are missing."
     rows = x.take(slice(0, int(np.searchsorted(x.asked, time))))
     late = rows.known >= time
-    return Stream(**vars(rows) | dict(y=np.where(late, np.nan, rows.y), known=np.where(late, NEVER, rows.known)))
+    return Stream(**vars(rows) | dict(y=np.where(late, np.nan, rows.y),
+                                      known=np.where(late, NEVER, rows.known)))
 
 def loss_of(y, p) -> float:
     "Log loss in nats over the rows that have a label and an answer."
@@ -413,7 +447,8 @@ def loss_of(y, p) -> float:
 
 # %% ../nbs/07_online.ipynb #89865500
 GRIDS = {
-    "linear": [dict(rate=r, memory=m) for r in (0.02, 0.05, 0.1, 0.2) for m in (math.inf, 30_000, 10_000, 3_000)],
+    "linear": [dict(rate=r, memory=m) for r in (0.02, 0.05, 0.1, 0.2)
+               for m in (math.inf, 30_000, 10_000, 3_000)],
     "partial_fit": [dict(rate=r, shrink=f) for r in (0.001, 0.003) for f in (0.0, 1e-3)],
     "network": [dict(rate=r) for r in (0.1, 0.2)],
     "network + replay": [dict(rate=r) for r in (0.1, 0.2)],
@@ -428,7 +463,8 @@ def tune(name, x: Stream, features, batch, seed=0) -> pd.DataFrame:  # one line 
     return pd.DataFrame(lines).sort_values("log loss", kind="stable", ignore_index=True)
 
 # %% ../nbs/07_online.ipynb #59801953
-BOOSTING = dict(max_iter=60, learning_rate=0.15, max_leaf_nodes=15)  # as good here as the defaults, in half the time
+BOOSTING = dict(max_iter=60, learning_rate=0.15,
+                max_leaf_nodes=15)  # as good here as the defaults, in half the time
 
 def refit_times(x: Stream, start, days, most=12) -> list:
     "Moments at which an offline model is fitted anew: every so many days, at most so often, evenly."
@@ -438,9 +474,11 @@ def refit_times(x: Stream, start, days, most=12) -> list:
 
 def boosting(x: Stream, rows, features: training.Features, seed=0):
     "scikit-learn's histogram gradient boosting on these rows, as a function of codes and floats; the rate where one class is missing."
-    if len(np.unique(x.y[rows])) < 2: return lambda codes, floats: np.full(len(codes), x.y[rows].mean() if len(rows) else 0.5)
+    if len(np.unique(x.y[rows])) < 2:
+        return lambda codes, floats: np.full(len(codes), x.y[rows].mean() if len(rows) else 0.5)
     def matrix(codes, floats): return np.hstack([codes.astype(np.float32), floats])
-    model = HistGradientBoostingClassifier(categorical_features=list(range(len(features.codes))), random_state=seed, **BOOSTING)
+    model = HistGradientBoostingClassifier(categorical_features=list(range(len(features.codes))),
+                                           random_state=seed, **BOOSTING)
     model.fit(matrix(x.codes[rows], x.floats[rows]), x.y[rows])
     return lambda codes, floats: model.predict_proba(matrix(codes, floats))[:, 1]
 
@@ -451,7 +489,8 @@ def offline_linear(x: Stream, rows, features: training.Features, seed=0):
     "The fast learner fitted offline: every pass in an order that is drawn anew, nothing forgotten."
     model, drawn = Linear(features), np.random.default_rng(seed)
     for _ in range(PASSES if len(rows) else 0):
-        for at in np.array_split(drawn.permutation(rows), math.ceil(len(rows) / 256)): model.learn(x.codes[at], x.floats[at], x.y[at])
+        for at in np.array_split(drawn.permutation(rows), math.ceil(len(rows) / 256)):
+            model.learn(x.codes[at], x.floats[at], x.y[at])
     return model.predict
 
 # %% ../nbs/07_online.ipynb #f38852e1
@@ -461,7 +500,8 @@ def retrained(
     features: training.Features,
     seed=0,
     fit=boosting,    # (stream, rows, features, seed) -> function of codes and floats
-) -> tuple[np.ndarray, float, int]:  # what it says, nan before the first time; seconds; rows that were learned from, all fits together
+) -> tuple[np.ndarray, float, int]:
+    # what it says, nan before the first time; seconds; rows that were learned from, all fits together
     "Offline learning, again and again: at each time a new model from all labels known by then."
     p, start, seen = np.full(len(x), np.nan), time.perf_counter(), 0
     for begin, end in core.track(list(zip(times, [*times[1:], x.asked[-1] + 1])), "retraining offline"):
@@ -494,12 +534,14 @@ def paired(
     a, b,             # probabilities of two models, (rows,)
     draws=1000,
     seed=0,
-) -> tuple[float, float, float]:  # mean log loss of `b` less that of `a` (above 0: `a` is better), and a 95 % interval
+) -> tuple[float, float, float]:
+    # mean log loss of `b` less that of `a` (above 0: `a` is better), and a 95 % interval
     "By how much one model beats another, resampled by day; where there is no time, by row, or by up to 5,000 bunches of rows."
     at = ~np.isnan(x.y) & ~np.isnan(a) & ~np.isnan(b)
     y, a, b = x.y[at], *(np.clip(p[at], 1e-6, 1 - 1e-6) for p in (a, b))
     gain = np.where(y == 1, np.log(a) - np.log(b), np.log1p(-a) - np.log1p(-b))
-    group = np.unique(x.asked[at] // DAY if x.asked[-1] - x.asked[0] > 20 * DAY else x.asked[at], return_inverse=True)[1] % 5000
+    group = np.unique(x.asked[at] // DAY if x.asked[-1] - x.asked[0] > 20 * DAY else x.asked[at],
+                      return_inverse=True)[1] % 5000
     n = group.max() + 1
     sums, rows = (np.bincount(group, w, n) for w in (gain, None))
     drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), draws)
@@ -517,21 +559,25 @@ def rolling(
     p: np.ndarray,   # (rows,)
     width: int,      # labelled rows per window
     step: int,
-) -> pd.DataFrame:   # at the end of each window: asked, auc, gap (mean of what was said less the share of positives)
+) -> pd.DataFrame:
+    # at the end of each window: asked, auc, gap (mean of what was said less the share of positives)
     "A model through a moving window."
     at = np.flatnonzero(~np.isnan(x.y) & ~np.isnan(p))
     windows = [at[i - width:i] for i in range(width, len(at) + 1, step)]
-    return pd.DataFrame([dict(asked=x.asked[w[-1]], auc=auc_of(x.y[w], p[w]), gap=p[w].mean() - x.y[w].mean()) for w in windows],
+    return pd.DataFrame([dict(asked=x.asked[w[-1]], auc=auc_of(x.y[w], p[w]), gap=p[w].mean() - x.y[w].mean())
+                         for w in windows],
                         columns=["asked", "auc", "gap"])
 
 # %% ../nbs/07_online.ipynb #45c035c2
 class PageHinkley:
     "Has the mean of a stream moved, up or down? (Page, 1954; the two-sided test with a slow fading, as in river.)"
-    def __init__(self, delta=0.005, threshold=50.0, fading=0.9999, least=30):  # change that is tolerated; sum that alarms; memory; first values
+    def __init__(self, delta=0.005, threshold=50.0, fading=0.9999, least=30):
+        # change that is tolerated; sum that alarms; memory; first values
         self.delta, self.threshold, self.fading, self.least = delta, threshold, fading, least
         self._reset()
 
-    def _reset(self): self.n, self.mean, self.up, self.down, self.low, self.high = 0, 0.0, 0.0, 0.0, math.inf, -1.0
+    def _reset(self):
+        self.n, self.mean, self.up, self.down, self.low, self.high = 0, 0.0, 0.0, 0.0, math.inf, -1.0
 
     def update(self, value) -> bool:
         "Take a value; True at an alarm, after which it starts anew."
@@ -575,7 +621,8 @@ def debounced(
     for at in found:
         if at + 1 + wait > len(values): break
         if kept and at - kept[-1].at < wait: continue
-        change = Change(at, float(values[kept[-1].at if kept else 0:at + 1].mean()), float(values[at + 1:at + 1 + wait].mean()))
+        change = Change(at, float(values[kept[-1].at if kept else 0:at + 1].mean()),
+                        float(values[at + 1:at + 1 + wait].mean()))
         if abs(change.after - change.before) >= least: kept.append(change)
     return kept
 
@@ -602,7 +649,8 @@ def load_state(path: Path, learner) -> dict:  # the words
 def identity(x: Stream, batch) -> str:
     "What a checkpoint belongs to: the stream and the size of a step."
     digest = hashlib.sha256(str(batch).encode())
-    for column in (x.codes, x.floats, x.y, x.asked, x.known, x.row): digest.update(np.ascontiguousarray(column))
+    for column in (x.codes, x.floats, x.y, x.asked, x.known, x.row):
+        digest.update(np.ascontiguousarray(column))
     return digest.hexdigest()
 
 # %% ../nbs/07_online.ipynb #d0e066b6
@@ -618,7 +666,8 @@ def resume(
     for i in range(_done(folder, learner, me), len(steps), every):
         part = steps[i:i + every]
         walk(x, learner, part, p)
-        with core.atomic(folder / f"said-{i:08d}.safetensors") as tmp: save_file({"p": p[part[0][0]:part[-1][1]]}, tmp)
+        with core.atomic(folder / f"said-{i:08d}.safetensors") as tmp:
+            save_file({"p": p[part[0][0]:part[-1][1]]}, tmp)
         save_state(folder / "state.safetensors", learner, steps=i + len(part), stream=me)
     return _said(folder)
 
@@ -628,7 +677,8 @@ def _done(folder, learner, me) -> int:
     for old in folder.glob(".*.tmp"): old.unlink()
     if not (folder / "state.safetensors").exists(): return 0
     about = load_state(folder / "state.safetensors", learner)
-    if about["stream"] != me: raise BadInput(f"{shown(folder)}: the checkpoint is of another stream or size of step; delete the folder to start anew")
+    if about["stream"] != me:
+        raise BadInput(f"{shown(folder)}: the checkpoint is of another stream or size of step; delete the folder to start anew")
     return about["steps"]
 
 def _said(folder) -> np.ndarray:
