@@ -61,9 +61,9 @@ def river(scaled):
     "river's logistic regression on dictionaries that exist already; with its scaler in front, as in its own documentation, or without."
     from river import linear_model, optim, preprocessing
 
-    from mlsys import online
+    from mlsys.online import learners
     x, features = rows(RIVER_ROWS)
-    events = list(zip(online.RiverLogistic(features).rows(x.codes, x.floats), (x.y == 1).tolist(), strict=True))
+    events = list(zip(learners.RiverLogistic(features).rows(x.codes, x.floats), (x.y == 1).tolist(), strict=True))
 
     def run():
         model = linear_model.LogisticRegression(optim.AdaGrad(0.1))
