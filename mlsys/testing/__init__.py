@@ -8,7 +8,7 @@ __all__ = []
 # %% ../../nbs/03_testing.ipynb #52efd344
 import lazy_loader
 
-# %% ../../nbs/03_testing.ipynb #4202b522
+# %% ../../nbs/03_testing.ipynb #3aa2a38f
 __doc__ = (__doc__ or "") + """
 
     from mlsys import testing
@@ -55,7 +55,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
         "CORRUPTIONS", "decimal_comma", "differences", "duplicated", "duplicated_hour",
         "encoding_damage", "FEWER", "flipped", "label_recall", "label_suspects", "leaks", "LEAST",
         "misaligned", "new_category", "null_spike", "NUMBERS", "oddities", "Oddity", "out_of_order",
-        "out_of_sample", "placeholder", "recall", "replaced", "revealed", "REVEALED", "reworded",
+        "out_of_sample", "placeholder", "recall", "replaced", "REVEALED", "revealed", "reworded",
         "rounded_unit", "scaled", "shifted_time", "sign_flip", "stricter", "stuck", "SUSPECT",
         "swapped", "table_verdicts", "TEXTS", "TOO_GOOD", "trials", "truncated", "typo", "witness"],
 })
