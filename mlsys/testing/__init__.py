@@ -8,7 +8,7 @@ __all__ = []
 # %% ../../nbs/03_testing.ipynb #52efd344
 import lazy_loader
 
-# %% ../../nbs/03_testing.ipynb #3aa2a38f
+# %% ../../nbs/03_testing.ipynb #d9740895
 __doc__ = (__doc__ or "") + """
 
     from mlsys import testing
@@ -50,12 +50,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "stream": [
         "check_places", "load_stream", "quarantine", "REMEMBER", "replay", "row_lines", "save_stream",
         "set_aside", "Stream", "summary", "summary_text", "test_file", "with_types"],
-    "rest": [
-        "AFTERWARDS", "ALARMS", "ANY", "biased", "cells", "cells_auc", "column_power", "Corruption",
-        "CORRUPTIONS", "decimal_comma", "differences", "duplicated", "duplicated_hour",
-        "encoding_damage", "FEWER", "flipped", "label_recall", "label_suspects", "leaks", "LEAST",
-        "misaligned", "new_category", "null_spike", "NUMBERS", "oddities", "Oddity", "out_of_order",
-        "out_of_sample", "placeholder", "recall", "replaced", "REVEALED", "revealed", "reworded",
-        "rounded_unit", "scaled", "shifted_time", "sign_flip", "stricter", "stuck", "SUSPECT",
-        "swapped", "table_verdicts", "TEXTS", "TOO_GOOD", "trials", "truncated", "typo", "witness"],
+    "leakage": ["cells", "column_power", "leaks"],
+    "shift": ["differences"],
+    "labels": ["label_suspects"],
+    "corruptions": ["corrupt"],
+    "detection": ["recall"],
+    "minorities": ["oddities", "stricter"],
 })
