@@ -31,24 +31,25 @@ def kind_of(
     if t.is_string(kind) or t.is_large_string(kind) or t.is_string_view(kind): return "text"
     return "time" if t.is_timestamp(kind) or t.is_date(kind) else "other"
 
-# %% ../../nbs/03a_testing.columns.ipynb #c0ade875
+# %% ../../nbs/03a_testing.columns.ipynb #ae50f15c
 def _joined(column: pa.ChunkedArray) -> pa.Array:
     "All chunks as one; a single chunk is not copied."
     if column.num_chunks == 1: return column.chunk(0)
     if pa.types.is_dictionary(column.type): column = column.unify_dictionaries()
     return column.combine_chunks()
 
+# %% ../../nbs/03a_testing.columns.ipynb #086b8e62
 def one_array(
     column: pa.Array | pa.ChunkedArray,
 ) -> pa.Array:
-    "A column without chunks; text is plain or dictionary-encoded, never large; no other type is dictionary-encoded."
+    "A column without chunks; text is plain or has a dictionary, nothing else has one."
     if isinstance(column, pa.ChunkedArray): column = _joined(column)
     kind, coded = kind_of(column.type), pa.types.is_dictionary(column.type)
     if coded and (kind != "text" or column.dictionary.null_count):
         column, coded = column.dictionary_decode(), False
     return column.cast(pa.string()) if kind == "text" and not coded else column
 
-# %% ../../nbs/03a_testing.columns.ipynb #0373e3ab
+# %% ../../nbs/03a_testing.columns.ipynb #f9339add
 def as_text(
     column: pa.Array,
 ) -> pa.Array:
@@ -57,13 +58,14 @@ def as_text(
     except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
         return pa.array([None if v is None else str(v) for v in column.to_pylist()], pa.string())
 
+# %% ../../nbs/03a_testing.columns.ipynb #a582f9fd
 def with_dictionary(
     text: pa.Array,  # text
 ) -> pa.DictionaryArray:
     "The same text as a dictionary of distinct words and their places."
     return text if pa.types.is_dictionary(text.type) else text.dictionary_encode()
 
-# %% ../../nbs/03a_testing.columns.ipynb #0c423e9d
+# %% ../../nbs/03a_testing.columns.ipynb #0ca583f8
 def raw(
     column: pa.Array,  # numbers
 ) -> np.ndarray:
@@ -72,6 +74,7 @@ def raw(
     memory = np.frombuffer(column.buffers()[1], column.type.to_pandas_dtype())
     return memory[column.offset:column.offset + len(column)]
 
+# %% ../../nbs/03a_testing.columns.ipynb #3d1942f4
 def valid(
     column: pa.Array,
 ) -> np.ndarray:  # bool
@@ -81,7 +84,7 @@ def valid(
     bits = np.unpackbits(np.frombuffer(column.buffers()[0], np.uint8), bitorder="little")
     return bits[column.offset:column.offset + len(column)].view(bool)
 
-# %% ../../nbs/03a_testing.columns.ipynb #0137e785
+# %% ../../nbs/03a_testing.columns.ipynb #bbba7342
 def plain_number(kind: pa.DataType) -> bool:
     "Signed integers and double floats need no conversion."
     return pa.types.is_signed_integer(kind) or pa.types.is_float64(kind)
@@ -90,6 +93,7 @@ def _seconds(times: pd.Series) -> np.ndarray:
     "Times as seconds since 1970, NaN where missing."
     return np.where(times.isna(), np.nan, times.astype("datetime64[us, UTC]").astype("int64") / 1e6)
 
+# %% ../../nbs/03a_testing.columns.ipynb #abdcbca4
 def _microseconds(column: pa.Array) -> pa.Array:
     "A date or a time as whole microseconds since 1970."
     zone = getattr(column.type, "tz", None)
@@ -106,7 +110,7 @@ def floats(
     elif not plain_number(column.type): column = column.cast(pa.float64(), safe=False)
     return np.where(valid(column), raw(column), np.nan) if column.null_count else raw(column)
 
-# %% ../../nbs/03a_testing.columns.ipynb #4405d74d
+# %% ../../nbs/03a_testing.columns.ipynb #6f6ee133
 def _word_numbers(words: np.ndarray) -> np.ndarray:
     return pd.to_numeric(pd.Series(words, dtype=object), errors="coerce").to_numpy(float)
 
@@ -115,17 +119,19 @@ def _word_times(words: np.ndarray) -> np.ndarray:
 
 BOOLEANS = {"true": 1, "yes": 1, "1": 1, "false": 0, "no": 0, "0": 0}
 
+# %% ../../nbs/03a_testing.columns.ipynb #70fd7ab8
 def _word_booleans(words: np.ndarray) -> list:
     return [BOOLEANS.get(w.strip().lower(), np.nan) for w in words]
 
 WORDS = {"number": _word_numbers, "time": _word_times, "boolean": _word_booleans}  # how words are read
 
-# %% ../../nbs/03a_testing.columns.ipynb #ea5822bf
+# %% ../../nbs/03a_testing.columns.ipynb #5cf18bc5
 class Parsed(NamedTuple):
     "A column as its kind."
     values: np.ndarray | pa.Array   # numbers, booleans and times as NumPy (NaN where missing), text as Arrow
     unreadable: np.ndarray | None   # which values cannot be read as this kind; None where all can
 
+# %% ../../nbs/03a_testing.columns.ipynb #d83ae647
 def _read_words(text: pa.Array, kind: str) -> Parsed:
     "Text as numbers, times or booleans."
     coded = with_dictionary(text)
@@ -135,13 +141,14 @@ def _read_words(text: pa.Array, kind: str) -> Parsed:
     at = coded.indices.fill_null(len(words) - 1).to_numpy()
     return Parsed(values[at], (np.isnan(values) & ~blank)[at])
 
-# %% ../../nbs/03a_testing.columns.ipynb #1c1ba735
+# %% ../../nbs/03a_testing.columns.ipynb #bbd30d21
 READABLE = {"number": ("number", "boolean"), "boolean": ("boolean", "number"), "time": ("time", "number")}
 
 def _read_numbers(column: pa.Array, kind: str) -> Parsed:
     "Numbers, times or booleans as one another."
     given = kind_of(column.type)
-    if given not in READABLE[kind]: return Parsed(np.full(len(column), np.nan), column.is_valid().to_numpy(False))
+    if given not in READABLE[kind]:
+        return Parsed(np.full(len(column), np.nan), column.is_valid().to_numpy(False))
     x = floats(column)
     if (kind, given) != ("boolean", "number"): return Parsed(x, None)
     wrong = ~np.isnan(x) & (x != 0) & (x != 1)
@@ -160,7 +167,7 @@ def parsed(
     if pa.types.is_null(column.type): return Parsed(np.full(len(column), np.nan), None)
     return _read_words(column, kind) if given == "text" else _read_numbers(column, kind)
 
-# %% ../../nbs/03a_testing.columns.ipynb #56b8c8bb
+# %% ../../nbs/03a_testing.columns.ipynb #a6b672ab
 def _blank(text: pa.Array) -> np.ndarray | None:
     "Which texts are empty, or None where none is."
     if pa.types.is_dictionary(text.type):
@@ -169,6 +176,7 @@ def _blank(text: pa.Array) -> np.ndarray | None:
     if pc.min(pc.binary_length(text)).as_py() != 0: return None
     return pc.equal(text, "").fill_null(False).to_numpy(False)
 
+# %% ../../nbs/03a_testing.columns.ipynb #33b52448
 def _absent(values: pa.Array) -> np.ndarray | None:
     "Which values of an Arrow array are missing."
     null = values.is_null().to_numpy(False) if values.null_count else None
@@ -176,7 +184,7 @@ def _absent(values: pa.Array) -> np.ndarray | None:
     if null is None or blank is None: return blank if null is None else null
     return null | blank
 
-# %% ../../nbs/03a_testing.columns.ipynb #e9b9cf35
+# %% ../../nbs/03a_testing.columns.ipynb #47c81915
 def missing_mask(
     values: np.ndarray | pa.Array,  # from `parsed`
 ) -> np.ndarray | None:             # bool, or None where nothing is missing
@@ -185,6 +193,7 @@ def missing_mask(
     if values.dtype.kind != "f" or not len(values) or not np.isnan(values.min()): return None
     return np.isnan(values)
 
+# %% ../../nbs/03a_testing.columns.ipynb #69e6d1b4
 def missing_count(
     values: np.ndarray | pa.Array,  # from `parsed`
 ) -> int:
@@ -193,35 +202,42 @@ def missing_count(
     blank = _blank(values) if kind_of(values.type) == "text" else None
     return values.null_count + (0 if blank is None else int(blank.sum()))
 
-# %% ../../nbs/03a_testing.columns.ipynb #1e07f019
+# %% ../../nbs/03a_testing.columns.ipynb #9e523b44
 class Index(NamedTuple):
-    "Places of values in a list, in two steps: what depends on the place can be worked out for the few before the many are looked up."
+    "Places of values in a list, in two steps: what depends on a place is worked out for the few first."
     index: np.ndarray  # int, one per value
     place: np.ndarray  # for each number of `index` a place in the list, -1 for none
 
+# %% ../../nbs/03a_testing.columns.ipynb #8de9428c
 def _text_index(text: pa.Array, labels: list) -> Index:
     "The place of each text."
     coded = with_dictionary(text)
-    at = pc.index_in(coded.dictionary.cast(pa.string()), value_set=pa.array(labels, pa.string())).fill_null(-1).to_numpy()
+    at = (
+        pc.index_in(coded.dictionary.cast(pa.string()), value_set=pa.array(labels, pa.string()))
+        .fill_null(-1)
+        .to_numpy()
+    )
     index = raw(coded.indices)
     if coded.null_count: index = np.where(valid(coded.indices), index, len(at))
-    return Index(index.astype(np.intp), np.append(at, -1))  # NumPy takes by its own index type at once, by any other with a detour
+    # NumPy takes by its own index type at once, by any other with a detour
+    return Index(index.astype(np.intp), np.append(at, -1))
 
-# %% ../../nbs/03a_testing.columns.ipynb #a2a7f180
+# %% ../../nbs/03a_testing.columns.ipynb #90359b54
 def _scale(known: np.ndarray) -> int | None:
     "By what these numbers become whole, if they lie close enough together for an array over their range."
     scale = next((s for s in (1, 10, 100) if (np.abs(known * s - np.rint(known * s)) < 1e-9).all()), None)
     if scale is None or (known.max() - known.min()) * scale > 10_000 or np.abs(known).max() > 1e9: return None
     return scale
 
+# %% ../../nbs/03a_testing.columns.ipynb #f9234146
 def _searched(x: np.ndarray, known: np.ndarray) -> np.ndarray:
     "Places counted from 1, by search; some place where there is none."
     order = np.argsort(known)
     return 1 + order[np.minimum(np.searchsorted(known[order], x), len(known) - 1)]
 
-# %% ../../nbs/03a_testing.columns.ipynb #da906c52
+# %% ../../nbs/03a_testing.columns.ipynb #985c2dc2
 def _looked_up(x: np.ndarray, known: np.ndarray, scale: int) -> np.ndarray:
-    "Places counted from 1, by an array over the range of the known numbers; its ends stand for all that lies outside."
+    "Places counted from 1, by an array over the range; its ends stand for all that lies outside."
     low, high = int(np.rint(known.min() * scale)), int(np.rint(known.max() * scale))
     at = np.zeros(high - low + 3, np.intp)
     at[np.rint(known * scale).astype(int) - (low - 1)] = np.arange(1, len(known) + 1)
@@ -240,7 +256,7 @@ def _number_index(x: np.ndarray, known: np.ndarray) -> np.ndarray:
     index = _searched(x, known) if scale is None else _looked_up(x, known, scale)
     return index * (np.append(np.nan, known).take(index) == x)
 
-# %% ../../nbs/03a_testing.columns.ipynb #c1062d98
+# %% ../../nbs/03a_testing.columns.ipynb #a5529026
 def indexed(
     values: np.ndarray | pa.Array,  # from `parsed`
     labels: list,                   # texts; numbers as text where the values are numbers
@@ -249,6 +265,7 @@ def indexed(
     if not isinstance(values, np.ndarray): return _text_index(values, labels)
     return Index(_number_index(values, np.array(labels, float)), np.arange(-1, len(labels)))
 
+# %% ../../nbs/03a_testing.columns.ipynb #ff991bc5
 def places(
     values: np.ndarray | pa.Array,  # from `parsed`
     labels: list,                   # texts; numbers as text where the values are numbers
@@ -321,12 +338,13 @@ class Columns:
             self._columns[name] = Column(data, self.kinds[name])
         return self._columns[name]
 
-# %% ../../nbs/03a_testing.columns.ipynb #8ea3ce3b
+# %% ../../nbs/03a_testing.columns.ipynb #cc013571
 def _ranked(words: pa.Array) -> np.ndarray:
     "Each word as the rank of its frequency."
     words = pd.Series(words.to_pandas()).astype(object)
     return words.map({w: i for i, w in enumerate(words.value_counts().index)}).to_numpy(float)
 
+# %% ../../nbs/03a_testing.columns.ipynb #7477ef0f
 def plain_features(
     table: pa.Table,
 ) -> np.ndarray:  # float of shape (rows, columns), NaN where missing

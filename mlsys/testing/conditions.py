@@ -25,13 +25,15 @@ from .relations import Dependency, absent
 from .rules import ColumnRules, Violation, found, one_of
 from .values import ENOUGH, outward
 
-# %% ../../nbs/03e_testing.conditions.ipynb #ea108474
+# %% ../../nbs/03e_testing.conditions.ipynb #2ee84270
 class Held(NamedTuple):
     "What a column holds in each case."
-    content: np.ndarray  # shape (cases, 2): smallest and greatest number; or bool (cases, words): which words occur
+    # shape (cases, 2): smallest and greatest number; or bool (cases, words): which words occur
+    content: np.ndarray
     values: np.ndarray   # how many values each case has
     rows: np.ndarray     # and how many rows
 
+# %% ../../nbs/03e_testing.conditions.ipynb #b55a9afb
 def case_ranges(
     case: np.ndarray,  # int, -1 for none
     x: np.ndarray,     # values, NaN where missing
@@ -43,9 +45,13 @@ def case_ranges(
     rows = np.bincount(case[order], minlength=cases)
     have = np.bincount(case[order], ~np.isnan(x[order]), cases)
     ends, starts = np.full((cases, 2), np.nan), np.searchsorted(case[order], np.flatnonzero(rows))
-    if len(order): ends[rows > 0] = np.column_stack([np.fmin.reduceat(x[order], starts), np.fmax.reduceat(x[order], starts)])
+    if len(order):
+        ends[rows > 0] = np.column_stack(
+            [np.fmin.reduceat(x[order], starts), np.fmax.reduceat(x[order], starts)]
+        )
     return Held(ends, have, rows)
 
+# %% ../../nbs/03e_testing.conditions.ipynb #c2c49bda
 def case_words(
     case: np.ndarray,  # int, -1 for none
     word: np.ndarray,  # place of the word, -1 for missing
@@ -57,9 +63,12 @@ def case_words(
     table = np.bincount(case[has] * words + word[has], minlength=cases * words).reshape(cases, words)
     return Held(table > 0, table.sum(axis=1), np.bincount(case[case >= 0], minlength=cases))
 
-# %% ../../nbs/03e_testing.conditions.ipynb #255c4912
+# %% ../../nbs/03e_testing.conditions.ipynb #82963b72
 ROOM = 0.25                   # share of a column's room that a dependency may leave
-BREAKS, STEADY = 1e-4, 0.95   # rows of the second half that may break it; else cases are dropped that do, if so many rows keep theirs
+
+# rows of the second half that may break it; else cases are dropped that do, if so many rows keep theirs
+BREAKS, STEADY = 1e-4, 0.95
+
 MAX_CASES, MAX_COLUMNS = 2000, 60
 
 @dataclass(frozen=True)
@@ -77,7 +86,7 @@ class Given:
         case = np.where((self.case < 0) | (other.case < 0), -1, self.case * other.cases + other.case)
         return Given(self.names + other.names, self.labels + other.labels, case)
 
-# %% ../../nbs/03e_testing.conditions.ipynb #83872bd9
+# %% ../../nbs/03e_testing.conditions.ipynb #473ee726
 @dataclass(frozen=True)
 class Aim:
     "A column that dependencies may speak of: a number's values, or a text's words and their places."
@@ -91,7 +100,11 @@ class Aim:
 
     def learn(self, case: np.ndarray, cases: int) -> Held:
         "What each case holds."
-        return case_ranges(case, self.x, cases) if self.words is None else case_words(case, self.x, cases, len(self.words))
+        return (
+            case_ranges(case, self.x, cases)
+            if self.words is None
+            else case_words(case, self.x, cases, len(self.words))
+        )
 
     def decided(self, content: np.ndarray) -> np.ndarray:
         "Cases whose content says enough: a range, or at most one word."
@@ -112,15 +125,17 @@ class Aim:
     def room(self, case: np.ndarray, content: np.ndarray) -> float:
         "The share of its room that the cases leave a column, on average over the rows."
         with np.errstate(all="ignore"):
-            whole = 1 if self.words is not None else np.fmax.reduce(content[:, 1]) - np.fmin.reduce(content[:, 0])
+            whole = (
+                1 if self.words is not None else np.fmax.reduce(content[:, 1]) - np.fmin.reduce(content[:, 0])
+            )
             left = np.zeros(len(content)) if self.words is not None else content[:, 1] - content[:, 0]
             if not len(case) or not whole > 0: return 1.0
             share = np.nan_to_num(np.append(left / whole, 1.0), nan=0.0)
         return float(share[case].mean())
 
-# %% ../../nbs/03e_testing.conditions.ipynb #dfafa2e5
+# %% ../../nbs/03e_testing.conditions.ipynb #7f688c13
 class Words(NamedTuple):
-    "The words of all cases, and which of them each case allows; the last word is any other, the last case none."
+    "Words of all cases, and which each case allows; the last word is any other, the last case none."
     words: list
     allowed: np.ndarray
 
@@ -129,18 +144,31 @@ class Duties(NamedTuple):
     empty: np.ndarray
     filled: np.ndarray
 
+# %% ../../nbs/03e_testing.conditions.ipynb #c057cc97
 class Lookup(NamedTuple):
     "Where a case is found."
     labels: list[list]  # the values of each given column
     case: np.ndarray    # case numbers over them, -1 for none, also at index -1
 
-# %% ../../nbs/03e_testing.conditions.ipynb #a4eef0a2
+# %% ../../nbs/03e_testing.conditions.ipynb #7240f736
+def _key(value: Any) -> str:
+    "A plain value as it stands in the key of a case."
+    return value if type(value) is str else f"{value:g}"
+
+def _label(value: str, kind: str) -> Any: return float(value) if kind == "number" else value
+
+def _mapped(x: pd.Series, places: dict) -> np.ndarray:
+    "The place of each value of a pandas column, -1 for none."
+    return x.map(places).astype(float).fillna(-1).to_numpy(int)
+
+# %% ../../nbs/03e_testing.conditions.ipynb #31214d4f
 class ConditionalDependency(Dependency):
     "What a column may hold where other columns have certain values; other cases are free."
     given: list[str] = pydantic.Field(min_length=1, max_length=2)
     column: str
     required: bool = False      # in a case that lists something, there must be a value
-    cases: dict[str, list]      # {value of `given` (two are joined by " | "): [min, max] of a number, words of a text, [] for none}
+    # {value of `given` (two are joined by " | "): [min, max] of a number, words of a text, [] for none}
+    cases: dict[str, list]
 
     @property
     def names(self) -> tuple: return (*self.given, self.column)
@@ -201,8 +229,14 @@ class ConditionalDependency(Dependency):
         if self.duties.empty.any():
             forbidden = self.duties.empty[of.place].take(of.index)
             broken |= forbidden if gone is None else forbidden & ~gone
-        lacks = gone & self.duties.filled[of.place].take(of.index) if gone is not None and self.required else np.array([])
-        return found(self._told(np.flatnonzero(broken), of, False), self._told(np.flatnonzero(lacks), of, True))
+        lacks = (
+            gone & self.duties.filled[of.place].take(of.index)
+            if gone is not None and self.required
+            else np.array([])
+        )
+        return found(
+            self._told(np.flatnonzero(broken), of, False), self._told(np.flatnonzero(lacks), of, True)
+        )
 
     def _told(self, rows: np.ndarray, of: Index, owed: bool) -> Violation:
         "These rows as a violation: they have a wrong value, or owe one."
@@ -223,10 +257,14 @@ class ConditionalDependency(Dependency):
         content = self.cases.get(" | ".join(_key(v) for v in given)) if None not in given else None
         if content is None: return True
         if v is None: return not (self.required and content)
-        return bool(content) and (v in content if type(v) is str else content[0] <= v <= content[1])
+        if not content or type(v) is not str: return bool(content) and content[0] <= v <= content[1]
+        # a word that no case knows is a matter for the list of words
+        return v in content or v not in self.words.words
 
     def holds(self, frame, kinds):
-        labels = [{_label(v, kinds[g]): i for i, v in enumerate(x)} for g, x in zip(self.given, self.lookup.labels)]
+        labels = [
+            {_label(v, kinds[g]): i for i, v in enumerate(x)} for g, x in zip(self.given, self.lookup.labels)
+        ]
         case = self.lookup.case[tuple(_mapped(frame[g], found) for g, found in zip(self.given, labels))]
         x, gone = frame[self.column], absent(frame[self.column])
         if kinds[self.column] == "number": wrong = (x < self.ranges[0][case]) | (x > self.ranges[1][case])
@@ -234,18 +272,7 @@ class ConditionalDependency(Dependency):
         wrong = (wrong | self.duties.empty[case]) & (case >= 0) & ~gone
         return ~(wrong | (gone & self.duties.filled[case]))
 
-# %% ../../nbs/03e_testing.conditions.ipynb #7240f736
-def _key(value: Any) -> str:
-    "A plain value as it stands in the key of a case."
-    return value if type(value) is str else f"{value:g}"
-
-def _label(value: str, kind: str) -> Any: return float(value) if kind == "number" else value
-
-def _mapped(x: pd.Series, places: dict) -> np.ndarray:
-    "The place of each value of a pandas column, -1 for none."
-    return x.map(places).astype(float).fillna(-1).to_numpy(int)
-
-# %% ../../nbs/03e_testing.conditions.ipynb #637ac090
+# %% ../../nbs/03e_testing.conditions.ipynb #e7e365b6
 class Trial(NamedTuple):
     "A dependency that stood its trial."
     room: float       # the share of its room that it leaves the column
@@ -253,6 +280,7 @@ class Trial(NamedTuple):
     fine: np.ndarray  # bool: cases that stood
     given: Given
 
+# %% ../../nbs/03e_testing.conditions.ipynb #255bb6c8
 def _stood(rest: Aim, case: np.ndarray, content: np.ndarray) -> np.ndarray | None:
     "Which cases hold in the other rows, the last for none; None where too few rows keep theirs."
     broken = np.bincount(case[rest.breaks(case, content)], minlength=len(content))
@@ -260,6 +288,7 @@ def _stood(rest: Aim, case: np.ndarray, content: np.ndarray) -> np.ndarray | Non
     fine = np.append(broken == 0 if drop else np.ones(len(content), bool), False)
     return fine if fine[case].mean() >= STEADY * (case >= 0).mean() else None
 
+# %% ../../nbs/03e_testing.conditions.ipynb #8ca82ea2
 def tried_out(aim: Aim, given: Given) -> Trial | None:
     "Does a dependency that is learned from the first half of the rows hold in the second?"
     half = len(given.case) // 2
@@ -269,22 +298,25 @@ def tried_out(aim: Aim, given: Given) -> Trial | None:
     if aim.room(case, held.content) > ROOM: return None
     for by in (0.5, 1):  # what is the same in all rows of a case has no width
         fine = _stood(rest, case[half:], aim.widened(held.content, by))
-        if fine is not None: return Trial(aim.room(np.where(fine[case], case, -1), held.content), by, fine[:-1], given)
+        if fine is not None:
+            return Trial(aim.room(np.where(fine[case], case, -1), held.content), by, fine[:-1], given)
     return None
 
-# %% ../../nbs/03e_testing.conditions.ipynb #6e0dd5c2
+# %% ../../nbs/03e_testing.conditions.ipynb #ed1157c7
 def _ends(exact: np.ndarray, wider: np.ndarray) -> list[float]:
     "The range of a case as the suite says it."
     (low, high), (lower, upper) = map(float, exact), map(float, wider)
     if low == high or not math.isfinite(upper - lower): return [low, high]
     return [outward(lower, high - low, False), outward(upper, high - low, True)]
 
+# %% ../../nbs/03e_testing.conditions.ipynb #6225bdce
 def _contents(aim: Aim, held: Held, by: float, cases: np.ndarray) -> list[list]:
     "What each of these cases allows."
-    if aim.words is not None: some = [[aim.words[j] for j in np.flatnonzero(held.content[i])] for i in cases]
-    else: some = [_ends(held.content[i], wider) for i, wider in zip(cases, aim.widened(held.content, by)[cases])]
-    return [content if held.values[i] else [] for i, content in zip(cases, some)]
+    if aim.words is not None: return [[aim.words[j] for j in np.flatnonzero(held.content[i])] for i in cases]
+    wider = aim.widened(held.content, by)
+    return [_ends(held.content[i], wider[i]) if held.values[i] else [] for i in cases]
 
+# %% ../../nbs/03e_testing.conditions.ipynb #eba8ca56
 def written(aim: Aim, trial: Trial) -> ConditionalDependency | None:
     "A dependency as the suite keeps it, learned from all rows."
     given = trial.given
@@ -298,37 +330,43 @@ def written(aim: Aim, trial: Trial) -> ConditionalDependency | None:
     firm = bool(aim.open and (held.values[filled] == held.rows[filled]).all())
     return ConditionalDependency(given=list(given.names), column=aim.name, required=firm, cases=cases)
 
-# %% ../../nbs/03e_testing.conditions.ipynb #99300f92
+# %% ../../nbs/03e_testing.conditions.ipynb #f0f66771
 def _labels_of(rules: ColumnRules, x: Any) -> list:
-    "The few values of a column that dependencies may rest on: a closed list of words, or at most fifty whole numbers."
-    if rules.type == "text": return list(rules.values or []) if not any(" | " in v for v in rules.values or []) else []
+    "The few values that dependencies may rest on: a closed list of words, or at most fifty whole numbers."
+    if rules.type == "text":
+        return list(rules.values or []) if not any(" | " in v for v in rules.values or []) else []
     if rules.type != "number" or not rules.whole: return []
     few = np.unique(x[np.isfinite(x)])
     return [f"{v:.0f}" for v in few] if len(few) <= 50 else []
 
+# %% ../../nbs/03e_testing.conditions.ipynb #9011e03a
 def givens_of(columns: Columns, rules: dict[str, ColumnRules]) -> list[Given]:
     "Columns with few values."
     labels = {name: _labels_of(r, columns[name].values) for name, r in rules.items()}
     few = [Given((name,), [x], places(columns[name].coded, x)) for name, x in labels.items() if len(x) > 1]
     return few[:MAX_COLUMNS]
 
+# %% ../../nbs/03e_testing.conditions.ipynb #ca80bfe8
 def _aim(name: str, rules: ColumnRules, columns: Columns) -> Aim | None:
-    "A column that dependencies may speak of; None where it is constant, or neither a number nor a closed list."
+    "A column that dependencies may speak of; None where it is neither a number nor a closed list."
     x, words = columns[name].coded, rules.values
-    if rules.type == "text" and words and len(words) > 1: return Aim(name, places(x, words), list(words), not rules.required)
+    if rules.type == "text" and words and len(words) > 1:
+        return Aim(name, places(x, words), list(words), not rules.required)
     if rules.type != "number" or np.isfinite(x).sum() <= 1: return None
     return Aim(name, np.where(np.isfinite(x), x, np.nan), None, not rules.required)
 
+# %% ../../nbs/03e_testing.conditions.ipynb #f8b13a2b
 def aims_of(columns: Columns, rules: dict[str, ColumnRules]) -> list[Aim]:
     "Columns that dependencies may speak of."
     return [aim for name, r in rules.items() if (aim := _aim(name, r, columns)) is not None][:MAX_COLUMNS]
 
-# %% ../../nbs/03e_testing.conditions.ipynb #516ce4ec
+# %% ../../nbs/03e_testing.conditions.ipynb #076fdce5
 def _best(aim: Aim, givens: list[Given]) -> Trial | None:
     "The trial that leaves the least room."
     trials = [trial for given in givens if (trial := tried_out(aim, given))]
     return min(trials, key=lambda t: t.room, default=None)
 
+# %% ../../nbs/03e_testing.conditions.ipynb #0c7bed4e
 def _tightest(aim: Aim, givens: list[Given]) -> Trial | None:
     "The best with one given column, or with two where that leaves a quarter of the room."
     one = _best(aim, givens)
@@ -337,12 +375,16 @@ def _tightest(aim: Aim, givens: list[Given]) -> Trial | None:
     two = _best(aim, [one.given.paired(g) for g in others])
     return two if two and two.room <= one.room / 4 else one
 
+# %% ../../nbs/03e_testing.conditions.ipynb #47e364be
 def learn_conditions(
     columns: Columns,               # of the reference
     rules: dict[str, ColumnRules],
 ) -> list[ConditionalDependency]:
     "For each column the tightest dependency that stands the trial."
     if columns.rows < 10 * ENOUGH or not (givens := givens_of(columns, rules)): return []
-    trials = [(aim, _tightest(aim, [g for g in givens if aim.name not in g.names])) for aim in aims_of(columns, rules)]
+    trials = [
+        (aim, _tightest(aim, [g for g in givens if aim.name not in g.names]))
+        for aim in aims_of(columns, rules)
+    ]
     made = [written(aim, trial) for aim, trial in trials if trial]
     return [dependency for dependency in made if dependency]

@@ -42,7 +42,7 @@ class Dependency(Frozen):
     @abstractmethod
     def holds(self, frame: pd.DataFrame, kinds: dict) -> pd.Series: "Which rows of a frame keep it."
 
-# %% ../../nbs/03d_testing.relations.ipynb #788a49a6
+# %% ../../nbs/03d_testing.relations.ipynb #ba988340
 RELATIONS = []  # the registry
 
 class Relation(Dependency):
@@ -60,7 +60,8 @@ class Relation(Dependency):
     def title(self) -> str: return f"{self.columns[0]} {self.word} {self.columns[1]}"
 
     @pydantic.model_serializer(mode="wrap")
-    def _with_rule(self, plain) -> dict: return {"rule": self.word} | plain(self)  # also where defaults are left out
+    # also where defaults are left out
+    def _with_rule(self, plain) -> dict: return {"rule": self.word} | plain(self)
 
 # %% ../../nbs/03d_testing.relations.ipynb #b37f3276
 def both_finite(rows: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -71,7 +72,7 @@ def absent(x: pd.Series) -> pd.Series:
     "Which values of a pandas column are missing."
     return x.isna() if x.dtype.kind in "ifM" else x.isna() | (x.astype(object) == "")
 
-# %% ../../nbs/03d_testing.relations.ipynb #e3022aac
+# %% ../../nbs/03d_testing.relations.ipynb #377a23e9
 def never_above(
     x: np.ndarray,  # shape (rows, columns), NaN where missing
 ) -> np.ndarray:    # pairs (a, b), shape (found, 2)
@@ -82,12 +83,14 @@ def never_above(
     np.fill_diagonal(broken, True)
     return np.argwhere(~broken)
 
+# %% ../../nbs/03d_testing.relations.ipynb #6f62816b
 def _unlikely(a: np.ndarray, b: np.ndarray, tried: int, seed: int) -> bool:
     "Would a pair that is ordered by luck have broken the order, also if so many pairs were tried?"
     p = np.mean(a > np.random.default_rng(seed).permutation(b))  # how often shuffled rows break it
     if len(a) < FEW or p < 0.05 or p == 1: return False
     return len(a) * math.log1p(-p) + math.log(tried) <= math.log(1e-3)
 
+# %% ../../nbs/03d_testing.relations.ipynb #e413419c
 def real_order(
     a: np.ndarray,
     b: np.ndarray,   # same rows, no NaN, a <= b in all of them
@@ -101,15 +104,16 @@ def real_order(
     with np.errstate(over="ignore", invalid="ignore"): clear = gap.min() >= 0.25 * gap.std()
     return bool(0.001 <= touching < 1 or (touching == 0 and clear))
 
-# %% ../../nbs/03d_testing.relations.ipynb #95da072c
+# %% ../../nbs/03d_testing.relations.ipynb #2d90d0ca
 def _gap_limit(a: np.ndarray, b: np.ndarray, tolerance: float) -> float | None:
-    "How far b may be above a, where the gap is steadier than the values and the second half of the rows keeps that of the first."
+    "How far b may be above a; None where the gap is not steady, or grows in the second half of the rows."
     gap, half, by = b - a, len(a) // 2, 1 + tolerance / 4
     with np.errstate(over="ignore", invalid="ignore"):
         steady = gap.std() < max(a.std(), b.std())
         if not (steady and gap[half:].max() <= gap[:half].max() * by): return None
     return outward(float(gap.max() * by), float(gap.max()), True)
 
+# %% ../../nbs/03d_testing.relations.ipynb #a7df365a
 def _candidates(columns: dict[str, np.ndarray]) -> list[tuple[str, str]]:
     "Pairs of columns that a sample of rows does not rule out."
     names = list(columns)
@@ -118,7 +122,7 @@ def _candidates(columns: dict[str, np.ndarray]) -> list[tuple[str, str]]:
     some = np.linspace(0, rows - 1, min(500, rows)).astype(int)
     return [(names[a], names[b]) for a, b in never_above(np.column_stack([columns[n][some] for n in names]))]
 
-# %% ../../nbs/03d_testing.relations.ipynb #83bec971
+# %% ../../nbs/03d_testing.relations.ipynb #57140f83
 def _surely_ordered(a: pa.Array, b: pa.Array, within: float | None) -> bool:
     "A glance at two columns of numbers: does no row break it? What stands where a value is null may say no."
     if not (plain_number(a.type) and plain_number(b.type)): return False
@@ -126,11 +130,13 @@ def _surely_ordered(a: pa.Array, b: pa.Array, within: float | None) -> bool:
     with np.errstate(over="ignore", invalid="ignore"):
         return not ((x > y).any() or (within is not None and (y - x > within).any()))
 
+# %% ../../nbs/03d_testing.relations.ipynb #d7236bac
 def _far(x: np.ndarray, y: np.ndarray, within: float | None) -> np.ndarray:
     "Rows in which y is too far above x."
     if within is None: return np.array([], int)
     with np.errstate(over="ignore", invalid="ignore"): return np.flatnonzero(y > x + within)
 
+# %% ../../nbs/03d_testing.relations.ipynb #ad46e10d
 class Order(Relation):
     "first <= second, and second <= first + within."
     word = "at most"
@@ -161,8 +167,16 @@ class Order(Relation):
         first, second = self.columns
         if _surely_ordered(columns[first].arrow, columns[second].arrow, self.within): return []
         x, y = columns[first].values, columns[second].values
-        return found(Violation(first, "at most", both_finite(np.flatnonzero(x > y), x, y), "at most", second),
-                     Violation(first, "within", both_finite(_far(x, y, self.within), x, y), f"within {self.within} of", second))
+        return found(
+            Violation(first, "at most", both_finite(np.flatnonzero(x > y), x, y), "at most", second),
+            Violation(
+                first,
+                "within",
+                both_finite(_far(x, y, self.within), x, y),
+                f"within {self.within} of",
+                second,
+            ),
+        )
 
     def keeps(self, row):
         a, b = (row.get(c) for c in self.columns)
@@ -177,9 +191,11 @@ class Order(Relation):
 
     def _times_hold(self, a: pd.Series, b: pd.Series) -> pd.Series:
         "The same for times."
-        return ~(a > b) & (~(b > a + pd.Timedelta(self.within, unit="s")) if self.within is not None else True)
+        return ~(a > b) & (
+            ~(b > a + pd.Timedelta(self.within, unit="s")) if self.within is not None else True
+        )
 
-# %% ../../nbs/03d_testing.relations.ipynb #f8b57e56
+# %% ../../nbs/03d_testing.relations.ipynb #caa77de4
 def hours_apart(
     seconds: np.ndarray,  # since 1970, NaN where missing
     hour: np.ndarray,     # 0 to 23
@@ -188,18 +204,20 @@ def hours_apart(
     apart = np.floor(seconds / 3600) - hour
     return apart - 24 * np.floor(apart / 24)  # as `% 24`, but several times faster
 
+# %% ../../nbs/03d_testing.relations.ipynb #0d5b395b
 def _is_hour(x: np.ndarray) -> bool:
     "Do these numbers look like hours of a day?"
     seen = np.unique(x[np.isfinite(x)])
     return len(seen) >= 6 and seen[0] >= 0 and seen[-1] <= 23 and bool((seen == np.rint(seen)).all())
 
+# %% ../../nbs/03d_testing.relations.ipynb #571fd6d6
 def _other_hours(apart: np.ndarray, offsets: list[int]) -> np.ndarray:
     "Which are none of these offsets."
     broken = np.ones(len(apart), bool)
     for offset in offsets: broken &= apart != offset
     return broken
 
-# %% ../../nbs/03d_testing.relations.ipynb #7be58862
+# %% ../../nbs/03d_testing.relations.ipynb #4c802cde
 class Clock(Relation):
     "The hour of the first column, a time, less the second is one of a few offsets, modulo 24."
     word = "same hour"
@@ -228,7 +246,11 @@ class Clock(Relation):
         time, hour = self.columns
         x, y = columns[time].values, columns[hour].values
         rows = both_finite(np.flatnonzero(_other_hours(hours_apart(x, y), self.offsets)), x, y)
-        return found(Violation(hour, "same hour", rows, " or ".join(map(str, self.offsets)) + " hours before (UTC)", time))
+        return found(
+            Violation(
+                hour, "same hour", rows, " or ".join(map(str, self.offsets)) + " hours before (UTC)", time
+            )
+        )
 
     def keeps(self, row):
         time, hour = (row.get(c) for c in self.columns)
@@ -238,21 +260,24 @@ class Clock(Relation):
         time, hour = (frame[c] for c in self.columns)
         return ((time.dt.hour - hour) % 24).isin(self.offsets) | time.isna() | hour.isna()
 
-# %% ../../nbs/03d_testing.relations.ipynb #468f7f93
+# %% ../../nbs/03d_testing.relations.ipynb #6a0ec10b
 def _together(gone: np.ndarray) -> Iterator[tuple[int, int]]:
     "Pairs (companion, column): rows of `gone` are columns, and say which values are missing."
     k, n = gone.shape
     lost = gone.sum(axis=1)
     for b in range(k):
-        alone = np.array([np.count_nonzero(gone[b] > g) for g in gone])  # rows in which another has a value and b has none
+        # rows in which another has a value and b has none
+        alone = np.array([np.count_nonzero(gone[b] > g) for g in gone])
         luck = (n - lost) * np.log1p(-lost[b] / n) + 2 * math.log(k) if lost[b] < n else np.zeros(k)
         fine = np.flatnonzero((alone == 0) & (np.arange(k) != b) & (luck < math.log(1e-3)))
         if len(fine): yield fine[np.argmin(lost[fine])], b
 
+# %% ../../nbs/03d_testing.relations.ipynb #09a1404a
 class DependentRequired(Relation):
     "Where the first column has a value, the second has one."
     word = "dependent required"
-    rule: Literal["dependent required", "present with"] = "dependent required"  # the second: in suites of long ago
+    # the second: in suites of long ago
+    rule: Literal["dependent required", "present with"] = "dependent required"
 
     @pydantic.field_validator("rule")
     @classmethod
@@ -261,12 +286,14 @@ class DependentRequired(Relation):
     @classmethod
     def learn(
         cls,
-        missing: dict[str, np.ndarray],  # bool: which values of the reference are missing; columns of which some are
+        missing: dict[str, np.ndarray],  # {column: which values are missing}; some are
     ) -> list["DependentRequired"]:
         "For each column the fullest other one that never has a value without it."
         names = list(missing)
         if not names: return []
-        return [cls(columns=(names[a], names[b])) for a, b in _together(np.array([missing[c] for c in names]))]
+        return [
+            cls(columns=(names[a], names[b])) for a, b in _together(np.array([missing[c] for c in names]))
+        ]
 
     def violations(self, columns):
         companion, column = self.columns

@@ -6,25 +6,24 @@
 __all__ = ['CUTS', 'WORDS_OF_CELLS', 'value_hash', 'columns_hash', 'row_hash', 'Seen', 'learn_unique', 'surprise_of', 'Branch',
            'Novelty', 'Edge', 'mutual_information', 'chow_liu_tree', 'cut_into_cells', 'learn_novelty']
 
-# %% ../../nbs/03f_testing.rows.ipynb #32431b52
+# %% ../../nbs/03f_testing.rows.ipynb #5e9e81fa
 import functools
 import itertools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-# %% ../../nbs/03f_testing.rows.ipynb #ecbe2c18
+# %% ../../nbs/03f_testing.rows.ipynb #a7866462
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pydantic
 
-# %% ../../nbs/03f_testing.rows.ipynb #cad758ea
+# %% ../../nbs/03f_testing.rows.ipynb #dd62fa1a
 from .columns import Columns, as_text, missing_mask, places, with_dictionary
 from .conditions import MAX_COLUMNS
-from .rules import ColumnRules
+from .rules import ColumnRules, Frozen
 from .values import FEW
 
-# %% ../../nbs/03f_testing.rows.ipynb #33346ac4
+# %% ../../nbs/03f_testing.rows.ipynb #b680e5b4
 def _mixed(h: np.ndarray) -> np.ndarray:
     "Scatter 64-bit numbers (the finaliser of splitmix64)."
     with np.errstate(over="ignore"):
@@ -32,6 +31,7 @@ def _mixed(h: np.ndarray) -> np.ndarray:
         h = (h ^ (h >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return h ^ (h >> np.uint64(31))
 
+# %% ../../nbs/03f_testing.rows.ipynb #887afbf0
 def _number_hash(values: np.ndarray) -> np.ndarray:
     "The same for a number whatever its Arrow type."
     x = values.astype(float) + 0.0  # -0.0 becomes 0.0
@@ -39,6 +39,7 @@ def _number_hash(values: np.ndarray) -> np.ndarray:
     if values.dtype.kind != "i" or np.abs(x).max(initial=0) >= 2**63: return h
     return h ^ (values - x.astype(np.int64)).astype(np.int64).view(np.uint64)  # what a float cannot hold
 
+# %% ../../nbs/03f_testing.rows.ipynb #4a2acda4
 def value_hash(values: np.ndarray | pa.Array) -> np.ndarray:
     "A 64-bit hash of each value."
     if isinstance(values, np.ndarray): return _number_hash(values)
@@ -46,7 +47,7 @@ def value_hash(values: np.ndarray | pa.Array) -> np.ndarray:
     words = pd.util.hash_array(np.array([*coded.dictionary.to_pylist(), ""], dtype=object), categorize=False)
     return words[coded.indices.fill_null(len(words) - 1).to_numpy()]
 
-# %% ../../nbs/03f_testing.rows.ipynb #1e2d9b4d
+# %% ../../nbs/03f_testing.rows.ipynb #e5acb997
 def columns_hash(columns: Columns, names: list[str]) -> np.ndarray:
     "One hash per row, over these columns."
     h = np.zeros(columns.rows, np.uint64)
@@ -55,6 +56,7 @@ def columns_hash(columns: Columns, names: list[str]) -> np.ndarray:
             h = _mixed(h * np.uint64(0x9E3779B97F4A7C15) + value_hash(columns[name].values) + np.uint64(i))
     return h
 
+# %% ../../nbs/03f_testing.rows.ipynb #4fcd5969
 def row_hash(
     table: pa.Table,
     kinds: dict[str, str],  # {column: kind}; a column that the table lacks counts as missing
@@ -62,11 +64,12 @@ def row_hash(
     "One hash per row, over these columns."
     return columns_hash(Columns(table, kinds), list(kinds))
 
-# %% ../../nbs/03f_testing.rows.ipynb #f38f434a
+# %% ../../nbs/03f_testing.rows.ipynb #8ede0256
 class Seen:
-    "Remembers rows by their hash and says which came before; with a limit, at least that many of the latest rows."
+    "Remembers rows by their hash, with a limit only about so many of the latest, and says which came before."
     def __init__(self, limit: int | None = None, runs: list | None = None, old: list | None = None):
-        self.limit, self.runs, self.old = limit, runs or [], old or []  # sorted hashes; those of the generation before
+        # sorted hashes; those of the generation before
+        self.limit, self.runs, self.old = limit, runs or [], old or []
 
     def again(self, h: np.ndarray) -> np.ndarray:
         "True for each row that was seen earlier, in this call or another."
@@ -80,36 +83,43 @@ class Seen:
     def _known(self, new: np.ndarray) -> np.ndarray:
         "Which hashes are in one of the runs."
         known = np.zeros(len(new), bool)
-        for run in (*self.old, *self.runs): known |= run[np.minimum(np.searchsorted(run, new), len(run) - 1)] == new
+        for run in (*self.old, *self.runs):
+            known |= run[np.minimum(np.searchsorted(run, new), len(run) - 1)] == new
         return known
 
     def _remember(self, new: np.ndarray) -> None:
-        "Keep these; few runs, each twice as long as the next; beyond the limit the generation before is forgotten."
+        "Few runs, each twice as long as the next; beyond the limit the generation before is forgotten."
         self.runs.append(new)
         while len(self.runs) > 1 and len(self.runs[-2]) < 2 * len(self.runs[-1]):
             self.runs.append(np.sort(np.concatenate([self.runs.pop(), self.runs.pop()])))
         if self.limit and sum(map(len, self.runs)) >= self.limit: self.old, self.runs = self.runs, []
 
-# %% ../../nbs/03f_testing.rows.ipynb #434432ae
+# %% ../../nbs/03f_testing.rows.ipynb #bed56b41
 def _is_key(values: np.ndarray | pa.Array, kind: str) -> bool:
     "Would values drawn at random from this range have collided?"
     if kind == "text": return True
     if kind != "number" or values.dtype.kind != "i": return False
     return len(values) ** 2 / (2.0 * (float(values.max()) - float(values.min()) + 1)) > 10
 
+# %% ../../nbs/03f_testing.rows.ipynb #980ec727
 def learn_unique(
     columns: Columns,  # of the reference
 ) -> list[str]:        # columns that no two rows may share; empty: no rule
-    "The key of a table, or all of its columns, or nothing where duplicates occurred or would occur by chance."
+    "The key of a table, or all of its columns, or nothing where duplicates may occur by chance."
     n, kinds = columns.rows, columns.kinds
     if not n or len(np.unique(columns_hash(columns, list(kinds)))) < n: return []
     distinct = {c: len(np.unique(value_hash(columns[c].values))) for c in kinds}
-    keys = (c for c, k in kinds.items() if distinct[c] == n and not columns[c].data.null_count and _is_key(columns[c].values, k))
+    keys = (
+        c
+        for c, k in kinds.items()
+        if distinct[c] == n and not columns[c].data.null_count and _is_key(columns[c].values, k)
+    )
     if n >= 2000 and (key := next(keys, None)): return [key]
     return list(kinds) if n >= 2000 or (n >= 50 and max(distinct.values()) >= 0.9 * n) else []
 
-# %% ../../nbs/03f_testing.rows.ipynb #d4924c2f
-CUTS, WORDS_OF_CELLS = (0.01, 0.05, 0.2, 0.4, 0.6, 0.8, 0.95, 0.99), 30  # quantiles that cut a number; words with a cell of their own
+# %% ../../nbs/03f_testing.rows.ipynb #dda1ee69
+# quantiles that cut a number; words with a cell of their own
+CUTS, WORDS_OF_CELLS = (0.01, 0.05, 0.2, 0.4, 0.6, 0.8, 0.95, 0.99), 30
 
 def surprise_of(
     counts: np.ndarray,  # shape (cells of the parent, cells)
@@ -118,10 +128,9 @@ def surprise_of(
     usual = (counts.sum(axis=0) + 0.5) / (counts.sum() + 0.5 * counts.shape[1])
     return -np.log((counts + usual) / (counts.sum(axis=1, keepdims=True) + 1))
 
-# %% ../../nbs/03f_testing.rows.ipynb #29cf47c9
-class Branch(pydantic.BaseModel):
-    "A column of the novelty tree: how it is cut, and how often each cell occurred with each cell of its parent."
-    model_config = pydantic.ConfigDict(extra="forbid")
+# %% ../../nbs/03f_testing.rows.ipynb #2eea0704
+class Branch(Frozen):
+    "A column of the novelty tree: how it is cut, and its counts beside each cell of its parent."
     column: str
     parent: str = ""                # empty: the root
     cuts: list[float] | None = None # of a number: cell 1 is up to the first cut; cell 0 is missing
@@ -133,7 +142,8 @@ class Branch(pydantic.BaseModel):
 
     def code(self, x: np.ndarray | pa.Array) -> np.ndarray:
         "The cell of each value."
-        if self.cuts is not None: return np.where(np.isnan(x), 0, np.searchsorted(self.cuts, x, side="left") + 1)
+        if self.cuts is not None:
+            return np.where(np.isnan(x), 0, np.searchsorted(self.cuts, x, side="left") + 1)
         at = places(x, self.words) + 2
         if isinstance(x, np.ndarray): return np.where(np.isnan(x), 0, at)
         gone = missing_mask(x)
@@ -144,10 +154,9 @@ class Branch(pydantic.BaseModel):
         "Of each cell, given the parent's cell."
         return surprise_of(np.array([line.split() for line in self.counts], float)).ravel()
 
-# %% ../../nbs/03f_testing.rows.ipynb #0c7d3514
-class Novelty(pydantic.BaseModel):
+# %% ../../nbs/03f_testing.rows.ipynb #3a982964
+class Novelty(Frozen):
     "How odd a row is: the tree, and scores of reference rows that it was not learned from."
-    model_config = pydantic.ConfigDict(extra="forbid")
     rows: int              # rows that were held out
     ranks: list[int]       # the score of rank 1 is the highest of them
     scores: list[float]
@@ -166,16 +175,17 @@ class Novelty(pydantic.BaseModel):
         return self.surprises(columns).sum(axis=0)
 
     def pvalues(self, columns: Columns) -> np.ndarray:
-        "The share of held-out reference rows that are at least as odd; a row that is odder than all of them has 1 / (rows + 1)."
+        "The share of held-out reference rows that are at least as odd; at least 1 / (rows + 1)."
         at = np.searchsorted(-np.array(self.scores), 1e-6 - self.scores_of(columns), side="right")
         return np.append(self.ranks, self.rows + 1)[at] / (self.rows + 1)
 
-# %% ../../nbs/03f_testing.rows.ipynb #8e3faa83
+# %% ../../nbs/03f_testing.rows.ipynb #76cc3b78
 class Edge(NamedTuple):
     "A column of the tree and the column that it depends on."
     column: int
     parent: int | None  # None: the root
 
+# %% ../../nbs/03f_testing.rows.ipynb #519aae8f
 def mutual_information(
     a: np.ndarray,  # cells of one column
     b: np.ndarray,  # cells of another
@@ -187,6 +197,7 @@ def mutual_information(
     some = joint > 0
     return (joint[some] * np.log(joint[some] / alone[some])).sum()
 
+# %% ../../nbs/03f_testing.rows.ipynb #56fe89be
 def _spanning_tree(weights: np.ndarray) -> list[Edge]:
     "The spanning tree of greatest weight (Prim's algorithm), from the node of greatest sum; parents first."
     tree = [Edge(int(weights.sum(axis=1).argmax()), None)]
@@ -197,6 +208,7 @@ def _spanning_tree(weights: np.ndarray) -> list[Edge]:
         tree.append(Edge(rest[a], inside[b]))
     return tree
 
+# %% ../../nbs/03f_testing.rows.ipynb #3934d9d9
 def chow_liu_tree(
     codes: list[np.ndarray],  # cells of each column
     cells: list[int],         # how many each has
@@ -207,18 +219,21 @@ def chow_liu_tree(
         shared[i, j] = shared[j, i] = mutual_information(codes[i], codes[j], (cells[i], cells[j]))
     return _spanning_tree(shared)
 
-# %% ../../nbs/03f_testing.rows.ipynb #bfa4947f
+# %% ../../nbs/03f_testing.rows.ipynb #9327ef32
 def _frequent(text: pa.Array) -> list[str]:
     "The most frequent words."
     counts = pc.value_counts(with_dictionary(text).cast(pa.string())).to_pylist()
-    words = [v["values"] for v in sorted(counts, key=lambda v: (-v["counts"], str(v["values"]))) if v["values"]]
+    words = [
+        v["values"] for v in sorted(counts, key=lambda v: (-v["counts"], str(v["values"]))) if v["values"]
+    ]
     return words[:WORDS_OF_CELLS]
 
+# %% ../../nbs/03f_testing.rows.ipynb #934e29d0
 def cut_into_cells(
     name: str,
     rules: ColumnRules,
     values: np.ndarray | pa.Array,  # of the reference
-) -> Branch | None:  # None for a column without cells: open words, times, counters, and columns that never change
+) -> Branch | None:  # None: open words, times, counters, and columns that never change
     "How a column is cut into cells."
     if rules.type == "text" and rules.values: return Branch(column=name, words=_frequent(values), counts=[])
     if rules.type == "boolean": return Branch(column=name, words=["0", "1"], counts=[])
@@ -227,27 +242,38 @@ def cut_into_cells(
     if not len(known) or runs or known.min() == known.max(): return None
     return Branch(column=name, cuts=sorted(set(np.quantile(known, CUTS).tolist())), counts=[])
 
-# %% ../../nbs/03f_testing.rows.ipynb #4b9c3873
+# %% ../../nbs/03f_testing.rows.ipynb #15dbd028
 def _head(values: np.ndarray | pa.Array, n: int) -> np.ndarray | pa.Array:
     return values[:n] if isinstance(values, np.ndarray) else values.slice(0, n)
 
-def _counted(branch: Branch, code: np.ndarray, parent: Branch | None, parent_code: np.ndarray | None) -> Branch:
+# %% ../../nbs/03f_testing.rows.ipynb #f34c80ed
+def _counted(
+    branch: Branch, code: np.ndarray, parent: Branch | None, parent_code: np.ndarray | None
+) -> Branch:
     "A branch with its counts."
     joint = code if parent is None else parent_code * branch.cells + code
-    counts = np.bincount(joint, minlength=branch.cells * (parent.cells if parent else 1)).reshape(-1, branch.cells)
+    counts = np.bincount(joint, minlength=branch.cells * (parent.cells if parent else 1)).reshape(
+        -1, branch.cells
+    )
     lines = [" ".join(map(str, line)) for line in counts.tolist()]
     return branch.model_copy(update=dict(parent=parent.column if parent else "", counts=lines))
 
+# %% ../../nbs/03f_testing.rows.ipynb #6dd72312
 def _grown(branches: list[Branch], codes: list[np.ndarray]) -> list[Branch]:
     "The branches as a Chow–Liu tree, parents first."
     tree = chow_liu_tree(codes, [b.cells for b in branches])
     roots = [_counted(branches[e.column], codes[e.column], None, None) for e in tree[:1]]
-    return roots + [_counted(branches[e.column], codes[e.column], branches[e.parent], codes[e.parent]) for e in tree[1:]]
+    return roots + [
+        _counted(branches[e.column], codes[e.column], branches[e.parent], codes[e.parent]) for e in tree[1:]
+    ]
 
+# %% ../../nbs/03f_testing.rows.ipynb #fbecec6b
 def _scaled(novelty: Novelty, columns: Columns, n: int) -> Novelty:
     "With the held-out scores: the two hundred highest, and two hundred spread over the rest."
     scores = np.sort(novelty.scores_of(columns)[n:])[::-1]
-    ranks = np.unique(np.append(np.arange(min(200, len(scores))), np.linspace(0, len(scores) - 1, 201).astype(int)))
+    ranks = np.unique(
+        np.append(np.arange(min(200, len(scores))), np.linspace(0, len(scores) - 1, 201).astype(int))
+    )
     return novelty.model_copy(update=dict(ranks=(ranks + 1).tolist(), scores=scores[ranks].round(6).tolist()))
 
 # %% ../../nbs/03f_testing.rows.ipynb #d67d4049

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TYPES', 'REMEMBER', 'COUNTS', 'set_aside', 'row_lines', 'quarantine', 'replay', 'with_types', 'Outputs',
-           'check_places', 'test_file', 'summary', 'summary_text', 'Stream']
+           'check_places', 'summary', 'summary_text', 'test_file', 'Stream']
 
 # %% ../../nbs/03j_testing.stream.ipynb #7134ae28
 import contextlib
@@ -32,36 +32,45 @@ from .suite import NO_TWIN, Suite
 from .tables import Run, Runs, Tally
 from .verdicts import Verdicts
 
-# %% ../../nbs/03j_testing.stream.ipynb #4d10ca54
+# %% ../../nbs/03j_testing.stream.ipynb #7d37cd72
 def set_aside(verdicts: Verdicts) -> pa.Table:
     "The bad rows with all their columns, their reasons and, if the suite has it, their novelty."
     mask = pa.array(verdicts.bad)
     aside = verdicts.table.filter(mask).append_column("reasons", pa.chunked_array([verdicts.reasons()]))
     if not verdicts.suite.novelty: return aside
-    return aside.append_column("novelty", pa.array(verdicts.suite.novelty.pvalues(Columns(aside, verdicts.suite.kinds))))
+    return aside.append_column(
+        "novelty", pa.array(verdicts.suite.novelty.pvalues(Columns(aside, verdicts.suite.kinds)))
+    )
 
+# %% ../../nbs/03j_testing.stream.ipynb #75265bef
 def row_lines(
     verdicts: Verdicts,
     first: int = 0,  # number of the first row
 ) -> pa.Table:
     "One line per row: its number, whether it is bad, its reasons, its novelty."
-    texts = pa.concat_arrays([verdicts.reasons().cast(pa.list_(pa.string())), pa.array([[]], pa.list_(pa.string()))])
+    texts = pa.concat_arrays(
+        [verdicts.reasons().cast(pa.list_(pa.string())), pa.array([[]], pa.list_(pa.string()))]
+    )
     at = np.where(verdicts.bad, np.cumsum(verdicts.bad) - 1, len(texts) - 1)
     rows = np.arange(first, first + len(verdicts))
-    return pa.table(dict(row=rows, bad=verdicts.bad, reasons=texts.take(pa.array(at)), novelty=verdicts.novelty))
+    return pa.table(
+        dict(row=rows, bad=verdicts.bad, reasons=texts.take(pa.array(at)), novelty=verdicts.novelty)
+    )
 
+# %% ../../nbs/03j_testing.stream.ipynb #9df3707b
 def _for_readers(table: pa.Table, path: Any) -> pa.Table:
     "A CSV has no lists: reasons become one text, joined by semicolons."
     if path is None or formats.file_kind(path) != "csv": return table
     text = pc.binary_join(one_array(table["reasons"]), "; ")
     return table.set_column(table.column_names.index("reasons"), "reasons", text)
 
-# %% ../../nbs/03j_testing.stream.ipynb #f5691cbf
+# %% ../../nbs/03j_testing.stream.ipynb #ea7ffd27
 def _batches_of(data: Any) -> Iterator[tuple[str, pa.Table]]:
     "The periods of a data set, and their batches."
     for period in core.track(data.periods, "testing"):
         for batch in data.batches(periods=[period]): yield period, batch
 
+# %% ../../nbs/03j_testing.stream.ipynb #89d94a6f
 def quarantine(
     data: "formats.Dataset",
     suite: Suite,
@@ -76,43 +85,53 @@ def quarantine(
             write(set_aside(verdicts))
     return tallies
 
-# %% ../../nbs/03j_testing.stream.ipynb #57faa421
+# %% ../../nbs/03j_testing.stream.ipynb #74b8be75
 def _texts_of(reasons: pa.ChunkedArray) -> pa.Array:
     "Reasons as one text, in whichever format they were kept."
     reasons = one_array(reasons)
     return pc.binary_join(reasons, "; ") if pa.types.is_list(reasons.type) else reasons.cast(pa.string())
 
+# %% ../../nbs/03j_testing.stream.ipynb #74a57c75
 def _still_twins(suite: Suite, reasons: pa.ChunkedArray, rows: pa.Table, mended: pa.Table) -> list[Violation]:
     "Rows that were set aside as duplicates and still are what they were."
     was = pc.match_substring(_texts_of(reasons), NO_TWIN).fill_null(False).to_numpy(False)
     kinds = {c: suite.kinds[c] for c in suite.unique}
     again = np.flatnonzero(was & (row_hash(rows, kinds) == row_hash(mended, kinds)))
-    return [Violation(suite.unique[0] if len(kinds) == 1 else "", "unique", again, NO_TWIN)] if len(again) else []
+    return (
+        [Violation(suite.unique[0] if len(kinds) == 1 else "", "unique", again, NO_TWIN)]
+        if len(again)
+        else []
+    )
 
+# %% ../../nbs/03j_testing.stream.ipynb #4a8184a0
 def _quarantined(path: Any) -> pa.Table:
     "The rows of a quarantine with their reasons."
     old = formats.open_table(path, types="all").read()
-    if "reasons" not in old.column_names: raise BadInput(f"{shown(path)}: it has no column 'reasons'; is it a quarantine?")
+    if "reasons" not in old.column_names:
+        raise BadInput(f"{shown(path)}: it has no column 'reasons'; is it a quarantine?")
     return old
 
-# %% ../../nbs/03j_testing.stream.ipynb #9b0b5584
+# %% ../../nbs/03j_testing.stream.ipynb #ed2eaad0
 def _mended(rows: pa.Table, fix: Callable | None) -> pa.Table:
     "The rows after the fix."
     mended = fix(rows) if fix else rows
-    if len(mended) != len(rows): raise BadInput(f"the fix made {len(mended)} rows of {len(rows)}; it must keep each row in its place")
+    if len(mended) != len(rows):
+        raise BadInput(f"the fix made {len(mended)} rows of {len(rows)}; it must keep each row in its place")
     return mended
 
 def _write(path: Any, table: pa.Table) -> None:
     with formats.table_writer(path) as write: write(table)
 
+# %% ../../nbs/03j_testing.stream.ipynb #445caf1e
 def replay(
     path: Any,                   # the quarantine; it keeps the rows that are still bad
     suite: Suite,
     fix: Callable | None = None, # a function: Arrow table to table with the same rows, mended
     good: Any = None,            # a file for the rows that pass, which must not be there yet
 ) -> pa.Table:                   # the rows that pass
-    "Judge quarantined rows again; both files are replaced whole, the good rows first, so that nothing is lost."
-    if good and Path(good).exists(): raise BadInput(f"{shown(good)} is there already; name another file for the rows that come out")
+    "Judge quarantined rows again; both files are replaced whole, the good rows first: nothing is lost."
+    if good and Path(good).exists():
+        raise BadInput(f"{shown(good)} is there already; name another file for the rows that come out")
     old = _quarantined(path)
     rows = old.drop_columns([c for c in ("reasons", "novelty") if c in old.column_names])
     mended = _mended(rows, fix)
@@ -122,17 +141,20 @@ def replay(
     _write(path, _for_readers(set_aside(verdicts), path))
     return out
 
-# %% ../../nbs/03j_testing.stream.ipynb #e1a42101
+# %% ../../nbs/03j_testing.stream.ipynb #8c2b2ba3
 TYPES = dict(boolean=pa.bool_(), time=pa.timestamp("us", tz="UTC"))
 
 def _typed(column: pa.ChunkedArray, rules: ColumnRules) -> pa.Array:
     "A column of text as the type of its rules."
     x = parsed(column, rules.type).values
     if rules.type == "time":
-        return pa.array(np.round(x * 1e6), pa.float64(), mask=np.isnan(x)).cast(pa.int64()).cast(TYPES["time"])
+        return (
+            pa.array(np.round(x * 1e6), pa.float64(), mask=np.isnan(x)).cast(pa.int64()).cast(TYPES["time"])
+        )
     kind = TYPES.get(rules.type, pa.int64() if rules.whole else pa.float64())
     return pa.array(x, pa.float64(), mask=np.isnan(x)).cast(kind, safe=False)
 
+# %% ../../nbs/03j_testing.stream.ipynb #e5bc1c4a
 def with_types(
     table: pa.Table,  # good rows, read as text
     suite: Suite,
@@ -144,7 +166,7 @@ def with_types(
         table = table.set_column(i, name, _typed(table[name], rules))
     return table
 
-# %% ../../nbs/03j_testing.stream.ipynb #156936a5
+# %% ../../nbs/03j_testing.stream.ipynb #3b490a50
 REMEMBER = 4_000_000  # rows among which duplicates are looked for in a file or a stream: 8 bytes each, twice
 
 @dataclass(frozen=True)
@@ -154,6 +176,7 @@ class Outputs:
     bad: Any = None       # file for the bad rows, with their reasons
     verdicts: Any = None  # file for one line per row
 
+# %% ../../nbs/03j_testing.stream.ipynb #33ed29ff
 def check_places(
     path: Any,         # a file, or None for what is no file
     *outputs: Any,     # files, or None
@@ -164,6 +187,7 @@ def check_places(
     if len({p.resolve() for p in given}) < len(given):
         raise BadInput(f"{shown(given[1])}: it would replace another file of this test; name another")
 
+# %% ../../nbs/03j_testing.stream.ipynb #98d8f863
 @contextlib.contextmanager
 def _writers(outputs: Outputs, suite: Suite, typed: bool) -> Iterator[Callable]:
     "Yields what writes a judged batch; all files appear when all is read, or none."
@@ -177,12 +201,43 @@ def _writers(outputs: Outputs, suite: Suite, typed: bool) -> Iterator[Callable]:
             if outputs.bad: bad(_for_readers(set_aside(judged), outputs.bad))
         yield write
 
-# %% ../../nbs/03j_testing.stream.ipynb #3b547c7b
+# %% ../../nbs/03j_testing.stream.ipynb #f8be9a90
+def summary(
+    tally: Tally,
+    suite: Suite,
+    path: Any,         # what was tested
+    good: Any = None,  # files that were written
+    bad: Any = None,
+    verdicts: Any = None,
+    now: Any = None,   # the present time
+) -> dict:  # as from `test_file`
+    "What a test found, ready for JSON."
+    broken = [dict(column=c, rule=r, rows=n) for (c, r), n in tally.broken.most_common()]
+    files = dict(good=good, bad_file=bad, verdicts=verdicts)
+    return dict(file=str(path), rows=tally.rows, bad=tally.bad, bad_share=tally.share, broken=broken,
+                findings=suite.findings(tally, now), **{k: str(v) if v else None for k, v in files.items()})
+
+# %% ../../nbs/03j_testing.stream.ipynb #5463a2c5
+def summary_text(
+    result: dict,    # from `test_file`
+    allowed: float,  # share of bad rows
+) -> str:
+    "The same for people."
+    verdict = "within" if result["bad_share"] <= allowed else "beyond"
+    share = f"({result['bad_share']:.2%}), {verdict} the allowed {allowed:.2%}"
+    lines = [f"{result['bad']:,} of {result['rows']:,} rows are bad {share}"]
+    lines += [f"  {b['rows']:>9,}  {b['column'] or 'row'}: {b['rule']}" for b in result["broken"][:20]]
+    lines += [f"table: {f['column']}: {f['value']}, expected {f['expected']}" for f in result["findings"]]
+    files = {"good rows": result["good"], "bad rows": result["bad_file"], "verdicts": result["verdicts"]}
+    return "\n".join(lines + [f"{what}: {shown(p)}" for what, p in files.items() if p])
+
+# %% ../../nbs/03j_testing.stream.ipynb #2f31f846
 def _opened(data: Any, suite: Suite, batch_rows: int) -> tuple:
     "The batches of a file or a table, and whether their types are known."
     if not is_path(data): return to_batches(data, batch_rows), True
     return formats.open_batches(data, batch_rows, [c for c, r in suite.columns.items() if r.type == "text"])
 
+# %% ../../nbs/03j_testing.stream.ipynb #f900f8b9
 def _pass_through(data: Any, suite: Suite, batch_rows: int, outputs: Outputs) -> Tally:
     "Judge batch by batch."
     seen, tally = Seen(REMEMBER), Tally()
@@ -192,9 +247,11 @@ def _pass_through(data: Any, suite: Suite, batch_rows: int, outputs: Outputs) ->
             judged = suite.check(batch, seen)
             write(judged, tally.rows)
             tally.add(judged, typed)
-        if not tally.rows: raise BadInput(f"{shown(data) if is_path(data) else 'the table'}: it has no rows to test")
+        if not tally.rows:
+            raise BadInput(f"{shown(data) if is_path(data) else 'the table'}: it has no rows to test")
     return tally
 
+# %% ../../nbs/03j_testing.stream.ipynb #facae098
 def test_file(
     path: Any,                  # table to test: a path, or any table or stream
     suite: Any,                 # a suite, or its file
@@ -206,37 +263,48 @@ def test_file(
 ) -> dict:                      # file, rows, bad, bad_share, broken, findings, good, bad_file, verdicts
     "Test a file of any size in memory that does not grow."
     suite = suite if isinstance(suite, Suite) else Suite.load(suite)
-    if not isinstance(batch_rows, int) or batch_rows < 1: raise BadInput(f"batch_rows = {batch_rows}: it must be at least 1")
+    if not isinstance(batch_rows, int) or batch_rows < 1:
+        raise BadInput(f"batch_rows = {batch_rows}: it must be at least 1")
     check_places(path if is_path(path) else None, good, bad, verdicts)
     tally = _pass_through(path, suite, batch_rows, Outputs(good, bad, verdicts))
     return summary(tally, suite, path if is_path(path) else "table", good, bad, verdicts, now)
 
-# %% ../../nbs/03j_testing.stream.ipynb #73212f51
-def summary(
-    tally: Tally, suite: Suite, path: Any, good: Any = None, bad: Any = None, verdicts: Any = None, now: Any = None,
-) -> dict:  # as from `test_file`
-    "What a test found, ready for JSON."
-    broken = [dict(column=c, rule=r, rows=n) for (c, r), n in tally.broken.most_common()]
-    files = dict(good=good, bad_file=bad, verdicts=verdicts)
-    return dict(file=str(path), rows=tally.rows, bad=tally.bad, bad_share=tally.share, broken=broken,
-                findings=suite.findings(tally, now), **{k: str(v) if v else None for k, v in files.items()})
+# %% ../../nbs/03j_testing.stream.ipynb #bed44e97
+COUNTS = ("broken", "words", "ticks")  # counters whose keys are no words
 
-def summary_text(
-    result: dict,    # from `test_file`
-    allowed: float,  # share of bad rows
-) -> str:
-    "The same for people."
-    verdict = "within" if result["bad_share"] <= allowed else "beyond"
-    lines = [f"{result['bad']:,} of {result['rows']:,} rows are bad ({result['bad_share']:.2%}), {verdict} the allowed {allowed:.2%}"]
-    lines += [f"  {b['rows']:>9,}  {b['column'] or 'row'}: {b['rule']}" for b in result["broken"][:20]]
-    lines += [f"table: {f['column']}: {f['value']}, expected {f['expected']}" for f in result["findings"]]
-    files = {"good rows": result["good"], "bad rows": result["bad_file"], "verdicts": result["verdicts"]}
-    return "\n".join(lines + [f"{what}: {shown(p)}" for what, p in files.items() if p])
+def _plain_tally(t: Tally) -> dict:
+    "A tally as JSON."
+    counts = {k: [[*([a] if isinstance(a, int) else a), n] for a, n in getattr(t, k).items()] for k in COUNTS}
+    runs = {c: [r.rows, r.first, r.last, r.longest] for c, r in t.runs.items()}
+    return dict(rows=t.rows, bad=t.bad, missing=t.missing, types=t.types, order=t.order, runs=runs, **counts)
 
-# %% ../../nbs/03j_testing.stream.ipynb #099d5864
+# %% ../../nbs/03j_testing.stream.ipynb #e00959b3
+def _tally_of(state: dict) -> Tally:
+    "The same as a tally."
+    counts = {k: Counter({(a[0] if len(a) == 1 else tuple(a)): n for *a, n in state[k]}) for k in COUNTS}
+    runs = {c: Runs(r[0], *(Run(*x) for x in r[1:])) for c, r in state["runs"].items()}
+    return Tally(state["rows"], state["bad"], missing=Counter(state["missing"]), types=state["types"],
+                 order=tuple(state["order"]), runs=runs, **counts)
+
+# %% ../../nbs/03j_testing.stream.ipynb #5f5f6732
+def _stored(path: Path) -> dict[str, np.ndarray]:
+    "The arrays of a state."
+    if not path.is_file(): raise BadInput(f"{shown(path)}: no such state of a stream")
+    try: return dict(np.load(path, allow_pickle=False))
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile):
+        raise BadInput(f"{shown(path)}: no state of a stream; start a new one") from None
+
+# %% ../../nbs/03j_testing.stream.ipynb #522f6ed3
+def _hashes(stored: dict[str, np.ndarray], name: str) -> list[np.ndarray]:
+    "Runs of hashes in their order."
+    return [stored[n] for n in sorted(stored, key=lambda n: (len(n), n)) if n.startswith(name)]
+
+# %% ../../nbs/03j_testing.stream.ipynb #bea3cf57
 class Stream:
     "A suite at work on batches that come one after the other."
-    def __init__(self, suite: Suite, remember: int = REMEMBER, seen: Seen | None = None, tally: Tally | None = None):
+    def __init__(
+        self, suite: Suite, remember: int = REMEMBER, seen: Seen | None = None, tally: Tally | None = None
+    ):
         self.suite, self.seen, self.tally = suite, seen or Seen(remember), tally or Tally()
 
     def check(self, rows: Any) -> Verdicts:
@@ -253,7 +321,8 @@ class Stream:
         "Write the state to a file, whole or not at all; there is no code in it."
         state = json.dumps(dict(_plain_tally(self.tally), limit=self.seen.limit)).encode()
         hashes = {f"{k}{i}": run for k in ("old", "runs") for i, run in enumerate(getattr(self.seen, k))}
-        with core.atomic(path) as tmp, open(tmp, "wb") as f: np.savez(f, state=np.frombuffer(state, np.uint8), **hashes)
+        with core.atomic(path) as tmp, open(tmp, "wb") as f:
+            np.savez(f, state=np.frombuffer(state, np.uint8), **hashes)
 
     @classmethod
     def load(cls, path: Any, suite: Suite) -> "Stream":
@@ -262,30 +331,3 @@ class Stream:
         state = json.loads(bytes(stored["state"]))
         seen = Seen(state["limit"], _hashes(stored, "runs"), _hashes(stored, "old"))
         return cls(suite, seen=seen, tally=_tally_of(state))
-
-# %% ../../nbs/03j_testing.stream.ipynb #bc1196a0
-COUNTS = ("broken", "words", "ticks")  # counters whose keys are no words
-
-def _plain_tally(t: Tally) -> dict:
-    "A tally as JSON."
-    counts = {k: [[*([a] if isinstance(a, int) else a), n] for a, n in getattr(t, k).items()] for k in COUNTS}
-    runs = {c: [r.rows, r.first, r.last, r.longest] for c, r in t.runs.items()}
-    return dict(rows=t.rows, bad=t.bad, missing=t.missing, types=t.types, order=t.order, runs=runs, **counts)
-
-def _tally_of(state: dict) -> Tally:
-    "The same as a tally."
-    counts = {k: Counter({(a[0] if len(a) == 1 else tuple(a)): n for *a, n in state[k]}) for k in COUNTS}
-    runs = {c: Runs(r[0], *(Run(*x) for x in r[1:])) for c, r in state["runs"].items()}
-    return Tally(state["rows"], state["bad"], missing=Counter(state["missing"]), types=state["types"],
-                 order=tuple(state["order"]), runs=runs, **counts)
-
-def _stored(path: Path) -> dict[str, np.ndarray]:
-    "The arrays of a state."
-    if not path.is_file(): raise BadInput(f"{shown(path)}: no such state of a stream")
-    try: return dict(np.load(path, allow_pickle=False))
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile):
-        raise BadInput(f"{shown(path)}: no state of a stream; start a new one") from None
-
-def _hashes(stored: dict[str, np.ndarray], name: str) -> list[np.ndarray]:
-    "Runs of hashes in their order."
-    return [stored[n] for n in sorted(stored, key=lambda n: (len(n), n)) if n.startswith(name)]

@@ -26,12 +26,13 @@ from .rules import ColumnRules
 from .values import ENOUGH, FEW
 from .verdicts import Verdicts
 
-# %% ../../nbs/03h_testing.tables.ipynb #5bd6fd78
+# %% ../../nbs/03h_testing.tables.ipynb #8ea22494
 class Run(NamedTuple):
     "So many rows in a row with the same value; None: missing."
     value: float | None
     rows: int
 
+# %% ../../nbs/03h_testing.tables.ipynb #95e652d1
 @dataclass(frozen=True)
 class Runs:
     "Runs of equal values in a stretch of rows: the first, the last, and the longest."
@@ -46,8 +47,14 @@ class Runs:
         bridge = Run(self.last.value, self.last.rows + later.first.rows) if goes_on else Run(None, 0)
         first = bridge if goes_on and self.first.rows == self.rows else self.first
         last = bridge if goes_on and later.first.rows == later.rows else later.last
-        return Runs(self.rows + later.rows, first, last, max(self.longest, bridge, later.longest, key=lambda r: r.rows))
+        return Runs(
+            self.rows + later.rows,
+            first,
+            last,
+            max(self.longest, bridge, later.longest, key=lambda r: r.rows),
+        )
 
+# %% ../../nbs/03h_testing.tables.ipynb #0fe5285c
 def runs_of(
     x: np.ndarray,  # at least one value
 ) -> Runs:
@@ -57,32 +64,38 @@ def runs_of(
     def run(i): return Run(float(v) if (v := x[ends[i]]) == v else None, int(length[i]))
     return Runs(len(x), run(0), run(-1), run(int(length.argmax())))
 
-# %% ../../nbs/03h_testing.tables.ipynb #d0e4e4a7
+# %% ../../nbs/03h_testing.tables.ipynb #c3e27793
 class Span(NamedTuple):
     "First and last time of a stretch of rows, in seconds, and how many are older than the row before."
     first: float
     last: float
     back: int
 
+# %% ../../nbs/03h_testing.tables.ipynb #9f3956c8
 def joined_spans(a: Span | tuple, b: Span | tuple) -> Span | tuple:  # (): no row has a time
     "Two stretches, one after the other."
     if not (a and b): return a or b
     a, b = Span(*a), Span(*b)
     return Span(a.first, b.last, a.back + b.back + int(b.first < a.last))
 
+# %% ../../nbs/03h_testing.tables.ipynb #376764b2
 class Times(NamedTuple):
     "When the rows of a stretch arose."
     ticks: Counter       # {tick of time: rows}
     span: Span | tuple
 
+# %% ../../nbs/03h_testing.tables.ipynb #40681e04
 def times_of(seconds: np.ndarray, tick: float) -> Times:
     "Rows per tick, and the order."
     x = seconds[np.isfinite(seconds)]
     if not len(x): return Times(Counter(), ())
     at, n = np.unique((x // tick).astype(np.int64), return_counts=True)
-    return Times(Counter(dict(zip(at.tolist(), n.tolist()))), Span(float(x[0]), float(x[-1]), int((np.diff(x) < 0).sum())))
+    return Times(
+        Counter(dict(zip(at.tolist(), n.tolist()))),
+        Span(float(x[0]), float(x[-1]), int((np.diff(x) < 0).sum())),
+    )
 
-# %% ../../nbs/03h_testing.tables.ipynb #c4cee397
+# %% ../../nbs/03h_testing.tables.ipynb #492c0297
 @dataclass
 class Tally:
     "Counts over any number of batches; two of them, one after the other, add up."
@@ -90,7 +103,8 @@ class Tally:
     bad: int = 0
     broken: Counter = field(default_factory=Counter)   # {(column, rule): rows}
     missing: Counter = field(default_factory=Counter)  # {column: rows}
-    types: dict = field(default_factory=dict)          # {column of the table: kind; "" where everything was read as text}
+    # {column of the table: kind; "" where everything was read as text}
+    types: dict = field(default_factory=dict)
     words: Counter = field(default_factory=Counter)    # {(column, word): rows}
     ticks: Counter = field(default_factory=Counter)    # {tick of time: rows}
     runs: dict = field(default_factory=dict)           # {column: Runs}
@@ -114,7 +128,7 @@ class Tally:
         self.runs |= {c: self.runs[c] + r if c in self.runs else r for c, r in later.runs.items()}
         return self
 
-# %% ../../nbs/03h_testing.tables.ipynb #ba0be857
+# %% ../../nbs/03h_testing.tables.ipynb #ecfd8fae
 def _word_counts(name: str, text: pa.DictionaryArray, words: dict) -> dict:
     "How many rows have each of these words."
     n = np.bincount(raw(text.drop_null().indices), minlength=len(text.dictionary))
@@ -124,6 +138,7 @@ def _types_of(schema: pa.Schema, typed: bool) -> dict[str, str]:
     "The kinds of columns; empty where the file did not say."
     return {f.name: kind_of(f.type) if typed and not pa.types.is_null(f.type) else "" for f in schema}
 
+# %% ../../nbs/03h_testing.tables.ipynb #04842a90
 def _all_words(verdicts: Verdicts) -> Counter:
     "How many rows have each word of which the suite knows the share."
     counts = Counter()
@@ -131,19 +146,30 @@ def _all_words(verdicts: Verdicts) -> Counter:
         if r.shares: counts.update(_word_counts(c, verdicts.columns[c].coded, r.shares))
     return counts
 
+# %% ../../nbs/03h_testing.tables.ipynb #d74e3028
 def tallied(verdicts: Verdicts, typed: bool = True) -> Tally:
     "The counts of one batch."
     suite, columns = verdicts.suite, verdicts.columns
     broken = Counter()
     for v in verdicts.violations: broken[v.column, v.rule] += len(v.rows)
-    known = dict(missing=Counter(verdicts.missing), types=_types_of(verdicts.table.schema, typed), broken=broken)
+    known = dict(
+        missing=Counter(verdicts.missing), types=_types_of(verdicts.table.schema, typed), broken=broken
+    )
     if not len(verdicts): return Tally(**known)
     arrived = suite.freshness
     times = times_of(columns[arrived.time].values, arrived.tick) if arrived else Times(Counter(), ())
     runs = {c: runs_of(columns[c].values) for c, r in suite.columns.items() if r.repeats}
-    return Tally(len(verdicts), int(verdicts.bad.sum()), words=_all_words(verdicts), ticks=times.ticks, runs=runs, order=times.span, **known)
+    return Tally(
+        len(verdicts),
+        int(verdicts.bad.sum()),
+        words=_all_words(verdicts),
+        ticks=times.ticks,
+        runs=runs,
+        order=times.span,
+        **known,
+    )
 
-# %% ../../nbs/03h_testing.tables.ipynb #83517629
+# %% ../../nbs/03h_testing.tables.ipynb #568c75aa
 PERIODS = {"hour": 3600, "day": 86_400, "week": 7 * 86_400, "30 days": 30 * 86_400}
 
 class Freshness(pydantic.BaseModel):
@@ -156,14 +182,16 @@ class Freshness(pydantic.BaseModel):
     rows: tuple[int, int]    # fewest and most rows of a period
     in_order: bool = True    # no row is older than the row before
 
+# %% ../../nbs/03h_testing.tables.ipynb #33f78a65
 def _steady_period(x: np.ndarray) -> tuple | None:
-    "The shortest period, of at least eight, that always has rows, and how many each has but the first and the last, which may be cut."
+    "The shortest period that always has rows, and how many each has; the first and the last may be cut."
     for period in PERIODS.values():
         if not len(x) or (x.max() - x.min()) / period < 8: return None
         counts = np.bincount(((x - x.min()) // period).astype(int))[1:-1]
         if np.median(counts) >= ENOUGH and counts.min() >= 0.1 * np.median(counts): return period, counts
     return None
 
+# %% ../../nbs/03h_testing.tables.ipynb #fd00845f
 def learn_freshness(
     name: str,            # the time column
     seconds: np.ndarray,  # its values in the order of the rows, NaN where missing
@@ -172,34 +200,47 @@ def learn_freshness(
     x = seconds[np.isfinite(seconds)]
     if (steady := _steady_period(x)) is None: return None
     (period, counts), pause = steady, np.diff(np.unique(x)).max()
-    return Freshness(time=name, tick=period / 24, pause=float(max(1.5 * pause, 2 * period / 24)), period=period,
-                     in_order=bool((np.diff(x) >= 0).all()), rows=(int(counts.min() / 1.5), math.ceil(counts.max() * 1.5)))
+    return Freshness(
+        time=name,
+        tick=period / 24,
+        pause=float(max(1.5 * pause, 2 * period / 24)),
+        period=period,
+        in_order=bool((np.diff(x) >= 0).all()),
+        rows=(int(counts.min() / 1.5), math.ceil(counts.max() * 1.5)),
+    )
 
-# %% ../../nbs/03h_testing.tables.ipynb #a063b342
+# %% ../../nbs/03h_testing.tables.ipynb #41f965cf
 def finding(column: str, rule: str, value: str, expected: str) -> dict:
     "Something that is wrong with a table."
     return dict(column=column, rule=rule, value=value, expected=expected)
 
+# %% ../../nbs/03h_testing.tables.ipynb #b1cd9845
 def _missing_found(c: str, r: ColumnRules, tally: Tally) -> Iterator[dict]:
     "More missing values than usual, by more than chance explains."
     if tally.rows < FEW: return
     share, limit = tally.missing[c] / tally.rows, r.missing_at_most
     if share > limit + 3 * math.sqrt(limit * (1 - limit) / tally.rows):
-        yield finding(c, "missing_at_most", f"{share:.1%} missing", f"at most {limit:.1%}, usually {r.missing:.1%}")
+        yield finding(
+            c, "missing_at_most", f"{share:.1%} missing", f"at most {limit:.1%}, usually {r.missing:.1%}"
+        )
 
+# %% ../../nbs/03h_testing.tables.ipynb #0cd1fae6
 def _stuck_found(c: str, r: ColumnRules, tally: Tally) -> Iterator[dict]:
     "One value for longer than ever."
     if not r.repeats or c not in tally.runs: return
     longest = tally.runs[c].longest
     if longest.rows > r.repeats:
-        yield finding(c, "repeats", f"{longest.value:g} in {longest.rows:,} rows in a row", f"at most {r.repeats:,}")
+        yield finding(
+            c, "repeats", f"{longest.value:g} in {longest.rows:,} rows in a row", f"at most {r.repeats:,}"
+        )
 
-# %% ../../nbs/03h_testing.tables.ipynb #ee3db731
+# %% ../../nbs/03h_testing.tables.ipynb #612bae14
 def _excess(share: float, bounds: tuple, n: int) -> float:
     "By how much a share leaves its bounds, beyond what chance explains."
     low, high = bounds
     return max(low - share, share - high) - 4 * math.sqrt(max(share, low) / n)
 
+# %% ../../nbs/03h_testing.tables.ipynb #50bcfebd
 def _shares_found(c: str, r: ColumnRules, tally: Tally) -> Iterator[dict]:
     "Words whose share left its bounds; the worst of them is told."
     n = tally.rows - tally.missing[c]
@@ -210,27 +251,35 @@ def _shares_found(c: str, r: ColumnRules, tally: Tally) -> Iterator[dict]:
         told = f"{tally.words[c, worst] / n:.1%} of the rows have '{worst}'"
         yield finding(c, "shares", told, "{:.1%} to {:.1%}".format(*r.shares[worst]))
 
-# %% ../../nbs/03h_testing.tables.ipynb #147941a1
+# %% ../../nbs/03h_testing.tables.ipynb #11709875
 def lasts(seconds: float) -> str:
     "A span of time in its usual unit."
     units = (("days", 86_400), ("hours", 3600), ("minutes", 60))
     unit, size = next(((u, s) for u, s in units if seconds >= 2 * s), ("seconds", 1))
     return f"{seconds / size:.3g} {unit}"
 
+# %% ../../nbs/03h_testing.tables.ipynb #7ad1a5f3
 def _moment(now: Any) -> float:
     "A time in seconds since 1970; without a zone it is UTC."
     try: return pd.Timestamp(now).timestamp()
-    except (ValueError, TypeError): raise BadInput(f"now = {now}: no time; write it like 2013-04-01T06:00") from None
+    except (ValueError, TypeError):
+        raise BadInput(f"now = {now}: no time; write it like 2013-04-01T06:00") from None
 
 def _when(tick: int, f: Freshness) -> str: return str(pd.Timestamp(tick * f.tick, unit="s"))[:16]
 
+# %% ../../nbs/03h_testing.tables.ipynb #b6f7389e
 def _age_found(f: Freshness, newest: int, now: Any) -> Iterator[dict]:
     "A newest row that is too old, or of the future."
     if now is None: return
     age = _moment(now) - (newest + 1) * f.tick
-    if age > f.pause: yield finding(f.time, "fresh", f"the newest row is {lasts(age)} old", f"at most {lasts(f.pause)}")
-    if age < -2 * f.tick: yield finding(f.time, "fresh", f"the newest row is {lasts(-age)} in the future", "no row of the future")
+    if age > f.pause:
+        yield finding(f.time, "fresh", f"the newest row is {lasts(age)} old", f"at most {lasts(f.pause)}")
+    if age < -2 * f.tick:
+        yield finding(
+            f.time, "fresh", f"the newest row is {lasts(-age)} in the future", "no row of the future"
+        )
 
+# %% ../../nbs/03h_testing.tables.ipynb #bb827900
 def _pause_found(f: Freshness, at: np.ndarray) -> Iterator[dict]:
     "The longest time without a row; `at`: ticks that have rows, ascending."
     gaps = (np.diff(at) - 1) * f.tick
@@ -239,7 +288,7 @@ def _pause_found(f: Freshness, at: np.ndarray) -> Iterator[dict]:
         told = f"no row for {lasts(gaps[widest])} after {_when(at[widest], f)}"
         yield finding(f.time, "pause", told, f"at most {lasts(f.pause)}")
 
-# %% ../../nbs/03h_testing.tables.ipynb #35023da9
+# %% ../../nbs/03h_testing.tables.ipynb #56aabdfa
 def _count_found(f: Freshness, tally: Tally, at: np.ndarray) -> Iterator[dict]:
     "Whole periods that have too few rows, or too many; the first and the last may be cut."
     per = round(f.period / f.tick)
@@ -251,28 +300,33 @@ def _count_found(f: Freshness, tally: Tally, at: np.ndarray) -> Iterator[dict]:
     more = f", and {len(off) - 1} more" if len(off) > 1 else ""
     yield finding(f.time, "rows", first + more, f"{f.rows[0]:,} to {f.rows[1]:,} rows")
 
+# %% ../../nbs/03h_testing.tables.ipynb #0bf87aa8
 def _late_found(f: Freshness, tally: Tally, now: Any) -> Iterator[dict]:
     "Rows that are late, missing for a while, too few or too many, or out of order."
     at, back = np.array(sorted(tally.ticks)), tally.order[2]
     yield from _age_found(f, at[-1], now)
     yield from _pause_found(f, at)
     yield from _count_found(f, tally, at)
-    if f.in_order and back: yield finding(f.time, "in_order", f"{back:,} rows are older than the row before", "none")
+    if f.in_order and back:
+        yield finding(f.time, "in_order", f"{back:,} rows are older than the row before", "none")
 
-# %% ../../nbs/03h_testing.tables.ipynb #02df6399
+# %% ../../nbs/03h_testing.tables.ipynb #4f5ed43d
 def _schema_found(suite: Any, tally: Tally) -> Iterator[dict]:
     "Columns that are absent, and columns that nobody knows."
     for c, r in suite.columns.items():
         if c not in tally.types: yield finding(c, "schema", "absent", f"a column of type {r.type}")
     for c in tally.types:
-        if c not in suite.columns and c not in suite.others: yield finding(c, "schema", "new", "no such column")
+        if c not in suite.columns and c not in suite.others:
+            yield finding(c, "schema", "new", "no such column")
 
+# %% ../../nbs/03h_testing.tables.ipynb #eccb9181
 def _column_found(c: str, r: ColumnRules, tally: Tally) -> Iterator[dict]:
     "What is wrong with a column as a whole."
     kind = tally.types[c]
     if kind and "other" not in (kind, r.type) and kind != r.type: yield finding(c, "type", kind, r.type)
     for check in (_missing_found, _stuck_found, _shares_found): yield from check(c, r, tally)
 
+# %% ../../nbs/03h_testing.tables.ipynb #5edc70d6
 def table_findings(
     suite: Any,       # `Suite`
     tally: Tally,

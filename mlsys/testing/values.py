@@ -19,10 +19,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy.stats import spearmanr
 
-# %% ../../nbs/03b_testing.values.ipynb #394986bc
-from .columns import Column, missing_mask, once, places, raw, with_dictionary
+# %% ../../nbs/03b_testing.values.ipynb #88711ace
+from .columns import Column, missing_mask, once, places, with_dictionary
 
-# %% ../../nbs/03b_testing.values.ipynb #8514d351
+# %% ../../nbs/03b_testing.values.ipynb #df59f946
 FEW, ENOUGH = 100, 20  # fewer rows say nothing about a share; fewer say nothing at all
 
 class Limits(NamedTuple):
@@ -30,6 +30,7 @@ class Limits(NamedTuple):
     min: float | None
     max: float | None
 
+# %% ../../nbs/03b_testing.values.ipynb #db0d2f27
 def _core_range(x: np.ndarray) -> Limits:
     "The range without absurd values: 100 times as far from the median as the outer thousandths."
     low, middle, high = np.quantile(x, [0.001, 0.5, 0.999])
@@ -39,14 +40,16 @@ def _core_range(x: np.ndarray) -> Limits:
         if high > middle: near &= x <= high + 100 * (high - middle)
     return _range_of(x[near] if near.any() else x)
 
+# %% ../../nbs/03b_testing.values.ipynb #ed331396
 def _range_of(x: np.ndarray) -> Limits: return Limits(float(x.min()), float(x.max()))
 
-# %% ../../nbs/03b_testing.values.ipynb #d913dae5
+# %% ../../nbs/03b_testing.values.ipynb #71e2f23c
 def _piled(values: np.ndarray, counts: np.ndarray, end: int) -> bool:
     "Do many values sit exactly on this end (0 or -1), three times as many as on the value next to it?"
     if len(values) < 10: return False
     return counts[end] >= 0.01 * counts.sum() and counts[end] >= 3 * counts[1 if end == 0 else -2]
 
+# %% ../../nbs/03b_testing.values.ipynb #d3d34a26
 def _direction(x: np.ndarray) -> int:
     "1 where a column runs upwards with the rows, -1 downwards, else 0."
     some = x[np.linspace(0, len(x) - 1, min(len(x), 5000)).astype(int)]
@@ -54,7 +57,7 @@ def _direction(x: np.ndarray) -> int:
     rho = spearmanr(some, np.arange(len(some))).statistic
     return int(np.sign(rho)) if abs(rho) > 0.95 else 0
 
-# %% ../../nbs/03b_testing.values.ipynb #91fdd4f6
+# %% ../../nbs/03b_testing.values.ipynb #6742e0a7
 def outward(
     value: float,  # a limit
     width: float,  # of the range; the limit keeps three digits of it
@@ -70,16 +73,20 @@ def outward(
     if nearest > value and not up: nearest = round(nearest - 10.0 ** -digits, digits)
     return float(nearest if (nearest >= value if up else nearest <= value) else value)
 
+# %% ../../nbs/03b_testing.values.ipynb #898e273e
 def settled(
     x: np.ndarray,  # finite values, in the order of the rows
 ) -> bool:
     "Does no eighth of the rows go beyond all earlier ones by more than a fiftieth of the range?"
     if len(x) < 400: return False
     pieces = np.array_split(x, 8)
-    low, high = np.minimum.accumulate([p.min() for p in pieces]), np.maximum.accumulate([p.max() for p in pieces])
+    low, high = (
+        np.minimum.accumulate([p.min() for p in pieces]),
+        np.maximum.accumulate([p.max() for p in pieces]),
+    )
     return bool(max(-np.diff(low).min(), np.diff(high).max()) <= 0.02 * (high[-1] - low[-1]))
 
-# %% ../../nbs/03b_testing.values.ipynb #e35d3c36
+# %% ../../nbs/03b_testing.values.ipynb #4c6ad14d
 def _widened(low: float, high: float, by: float) -> Limits:
     "A range that is wider on both sides by this much; what was never negative, or never positive, stays so."
     width = high - low or abs(high) or 1.0
@@ -88,6 +95,7 @@ def _widened(low: float, high: float, by: float) -> Limits:
     if high <= 0 and above is not None: above = min(above, 0.0)
     return Limits(below, above)
 
+# %% ../../nbs/03b_testing.values.ipynb #b3c64a05
 def _kept_ends(limits: Limits, low: float, high: float, x: np.ndarray) -> Limits:
     "Where values are piled up on an end, that end is the limit."
     values, counts = np.unique(x, return_counts=True)
@@ -95,10 +103,10 @@ def _kept_ends(limits: Limits, low: float, high: float, x: np.ndarray) -> Limits
     if _piled(values, counts, -1) and high == values[-1]: limits = limits._replace(max=high)
     return limits
 
-# %% ../../nbs/03b_testing.values.ipynb #bb286f4e
+# %% ../../nbs/03b_testing.values.ipynb #f7bf9080
 def number_limits(
     x: np.ndarray,           # finite values, in the order of the rows
-    tolerance: float = 1.0,  # how far beyond, in widths of the range; a quarter of it where the range has settled
+    tolerance: float = 1.0,  # how far beyond, in widths of the range
     trim: bool = True,       # ignore values that lie absurdly far out
 ) -> Limits:
     "Between which limits later values of a number may lie."
@@ -108,12 +116,13 @@ def number_limits(
     limits, runs = _kept_ends(_widened(low, high, by), low, high, x), _direction(x)
     return Limits(None if runs < 0 else limits.min, None if runs > 0 else limits.max)
 
-# %% ../../nbs/03b_testing.values.ipynb #3e413413
+# %% ../../nbs/03b_testing.values.ipynb #a58636e8
 def _fits(values: np.ndarray, digits: int) -> bool:
     "Have these ascending values at most so many decimals?"
     scaled = values * 10.0**digits
     return bool(scaled[-1] <= 1e10 and np.abs(scaled - np.rint(scaled)).max() < 5e-5)
 
+# %% ../../nbs/03b_testing.values.ipynb #ffeb69c2
 def learn_step(
     x: np.ndarray,  # finite values
 ) -> float | None:  # None where there is no step, or too few values to know
@@ -125,6 +134,7 @@ def learn_step(
     if digits is None: return None
     return float(np.gcd.reduce(np.rint(values * 10.0**digits).astype(np.int64)) / 10**digits) or None
 
+# %% ../../nbs/03b_testing.values.ipynb #2db681fb
 def off_step(
     x: np.ndarray,
     step: float,
@@ -134,14 +144,16 @@ def off_step(
         share = x / step
         return np.abs(share - np.rint(share)) > 1e-4
 
-# %% ../../nbs/03b_testing.values.ipynb #35f42644
-MAX_WORDS, MAX_SHAPES, NEW_WORDS = 200, 20, 0.001  # a closed list has at most so many; in the second half at most this share is new
+# %% ../../nbs/03b_testing.values.ipynb #5fd4f041
+# a closed list has at most so many; in the second half at most this share is new
+MAX_WORDS, MAX_SHAPES, NEW_WORDS = 200, 20, 0.001
 
 def _news(x: np.ndarray) -> float:
     "The share of values in the second half of the rows that the first half does not know."
     half = len(x) // 2
     return np.mean(~np.isin(x[half:], x[:half]))
 
+# %% ../../nbs/03b_testing.values.ipynb #4da0518b
 def closed_numbers(
     x: np.ndarray,       # finite values, in the order of the rows
     step: float | None,
@@ -163,9 +175,12 @@ def closed_words(
     if not 0 < len(used) <= min(MAX_WORDS, len(known) / 20) or _news(known) > NEW_WORDS: return None
     return sorted(w for w in coded.dictionary.take(pa.array(used)).to_pylist() if w != "") or None
 
-# %% ../../nbs/03b_testing.values.ipynb #125508d4
+# %% ../../nbs/03b_testing.values.ipynb #96daf926
 SIGNS = ((r"\p{Ll}+", "a"), (r"\p{Lu}+", "A"), (r"\p{Nd}+", "9"))  # runs of letters and digits
-_ASCII = np.frombuffer(re.sub(b"[0-9]", b"9", re.sub(b"[A-Z]", b"A", re.sub(b"[a-z]", b"a", bytes(range(128))))), np.uint8)
+
+_ASCII = np.frombuffer(
+    re.sub(b"[0-9]", b"9", re.sub(b"[A-Z]", b"A", re.sub(b"[a-z]", b"a", bytes(range(128))))), np.uint8
+)
 
 def _ascii_shapes(words: pa.Array) -> pa.Array | None:
     "All shapes at once, where all letters are ASCII and no word is null: the first letter of a run stays."
@@ -179,11 +194,12 @@ def _ascii_shapes(words: pa.Array) -> pa.Array | None:
     ends = np.append(0, np.cumsum(kept))[ends - ends[0]].astype(np.int32)
     return pa.StringArray.from_buffers(len(words), pa.py_buffer(ends), pa.py_buffer(signs[kept]))
 
+# %% ../../nbs/03b_testing.values.ipynb #ae7cbd5e
 def _starts(signs: np.ndarray) -> np.ndarray:
     "Where a run starts; signs other than a, A and 9 make no runs."
     return np.append(True, signs[1:] != signs[:-1]) | ~np.isin(signs, np.frombuffer(b"aA9", np.uint8))
 
-# %% ../../nbs/03b_testing.values.ipynb #28b435f9
+# %% ../../nbs/03b_testing.values.ipynb #42879962
 def shapes_of(
     words: pa.Array,  # text
 ) -> pa.Array:
@@ -192,6 +208,7 @@ def shapes_of(
     for found, sign in SIGNS: words = pc.replace_substring_regex(words, found, sign)
     return words
 
+# %% ../../nbs/03b_testing.values.ipynb #a1fc92fd
 def closed_shapes(
     column: pa.Array,  # text
 ) -> list | None:      # the known shapes, most frequent first; None where new ones are to be expected
@@ -204,30 +221,37 @@ def closed_shapes(
     if np.count_nonzero(counts) > MAX_SHAPES or _news(codes) > NEW_WORDS: return None
     return [forms.dictionary[int(i)].as_py() for i in np.argsort(-counts, kind="stable") if counts[i]]
 
-# %% ../../nbs/03b_testing.values.ipynb #b8e3bef3
+# %% ../../nbs/03b_testing.values.ipynb #b6843798
 def longest_run(x: np.ndarray) -> int:
     "How many rows in a row have the same value; NaN ends a run."
     if not len(x): return 0
     ends = np.flatnonzero(np.append(x[1:] != x[:-1], True))
     return int(np.diff(ends, prepend=-1).max())
 
+# %% ../../nbs/03b_testing.values.ipynb #0e5e0c96
 def word_shares(
     at: np.ndarray,  # place of each row's word, -1 for none
     words: list,
 ) -> dict:           # {word: (least, greatest share)}; words of at least 1 %
     "Half the smallest and twice the greatest share of each word in eight pieces of the reference."
     if len(at) < 8 * FEW: return {}
-    parts = np.array([np.bincount(p[p >= 0], minlength=len(words)) / max(len(p), 1) for p in np.array_split(at, 8)])
+    parts = np.array(
+        [np.bincount(p[p >= 0], minlength=len(words)) / max(len(p), 1) for p in np.array_split(at, 8)]
+    )
     low, high = parts.min(axis=0) / 2, np.minimum(parts.max(axis=0) * 2, 1)
-    return {words[i]: (float(f"{low[i]:.2g}"), float(f"{high[i]:.2g}")) for i in np.flatnonzero(parts.mean(axis=0) >= 0.01)}
+    return {
+        words[i]: (float(f"{low[i]:.2g}"), float(f"{high[i]:.2g}"))
+        for i in np.flatnonzero(parts.mean(axis=0) >= 0.01)
+    }
 
+# %% ../../nbs/03b_testing.values.ipynb #e22e9a2e
 def missing_limit(
     p: float,  # share of missing values in the reference
 ) -> float:
     "The share of missing values that a table may have."
     return round(min(1.0, max(p + 0.02, 3 * p / (1 + 2 * p))), 4)
 
-# %% ../../nbs/03b_testing.values.ipynb #52e9fa8f
+# %% ../../nbs/03b_testing.values.ipynb #2dd68ca0
 @dataclass(frozen=True)
 class Sample:
     "The values of one column of the reference, in the order of the rows, and what they have in common."
@@ -293,7 +317,9 @@ class Sample:
         if self.kind == "time": return limits._replace(max=None)
         if not self.whole: return limits
         low, high = limits
-        return Limits(None if low is None else float(math.floor(low)), None if high is None else float(math.ceil(high)))
+        return Limits(
+            None if low is None else float(math.floor(low)), None if high is None else float(math.ceil(high))
+        )
 
     @once
     def varied(self) -> bool:

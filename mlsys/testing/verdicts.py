@@ -21,7 +21,7 @@ from ..formats.frames import check_columns, take_rows, to_arrow
 from .columns import Columns, as_text, kind_of, once, one_array
 from .rules import Violation
 
-# %% ../../nbs/03g_testing.verdicts.ipynb #54b948b8
+# %% ../../nbs/03g_testing.verdicts.ipynb #2db8a3ab
 ARRAYS = (list, np.ndarray, pd.Series, pa.Array, pa.ChunkedArray)
 
 def _column(values: Any) -> pa.Array | pa.ChunkedArray:
@@ -31,13 +31,16 @@ def _column(values: Any) -> pa.Array | pa.ChunkedArray:
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
         return pa.array([None if v is None or v != v else str(v) for v in values], pa.string())
 
+# %% ../../nbs/03g_testing.verdicts.ipynb #ef267526
 def _of_columns(columns: dict) -> pa.Table:
     "A dict of columns, or of the values of one request."
     check_columns(columns)
     many = all(isinstance(v, ARRAYS) for v in columns.values())
     try: return pa.table({name: _column(v if many else [v]) for name, v in columns.items()})
-    except pa.ArrowInvalid as e: raise BadInput(f"the columns do not make a table: {str(e).splitlines()[0]}") from None
+    except pa.ArrowInvalid as e:
+        raise BadInput(f"the columns do not make a table: {str(e).splitlines()[0]}") from None
 
+# %% ../../nbs/03g_testing.verdicts.ipynb #8df9e8c6
 def as_table(
     rows: Any,  # any table, a path, or a dict: one request, or columns of equal length
 ) -> pa.Table:
@@ -48,10 +51,11 @@ def as_table(
     if isinstance(rows, pd.DataFrame):
         check_columns(rows.columns)
         return _of_columns({c: rows[c] for c in rows})
-    if isinstance(rows, list): raise BadInput("rows of type list: give a table, a data frame, or a dict of columns")
+    if isinstance(rows, list):
+        raise BadInput("rows of type list: give a table, a data frame, or a dict of columns")
     return to_arrow(rows)
 
-# %% ../../nbs/03g_testing.verdicts.ipynb #9105133b
+# %% ../../nbs/03g_testing.verdicts.ipynb #5d015eda
 LONG = 100  # letters of a value that are shown
 
 def shown_values(column: pa.Array | pa.ChunkedArray) -> pa.Array:
@@ -62,11 +66,13 @@ def shown_values(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     if quoted: text = pc.binary_join_element_wise("'", text, "'", "")
     return text.fill_null("missing")
 
+# %% ../../nbs/03g_testing.verdicts.ipynb #5e9a8ea8
 def _values_of(table: pa.Table, name: str, rows: np.ndarray) -> pa.Array:
     "Values of a column in some rows; nulls if the column is absent."
     if name not in table.column_names: return pa.nulls(len(rows), pa.string())
     return one_array(table[name].take(pa.array(rows)))
 
+# %% ../../nbs/03g_testing.verdicts.ipynb #ce822b29
 def _expected(table: pa.Table, v: Violation, at: np.ndarray) -> pa.Array:
     "What a violation expected of these of its rows, in words."
     if v.case is not None: return pa.array(v.expected, pa.string()).take(pa.array(v.case[at]))
@@ -75,7 +81,7 @@ def _expected(table: pa.Table, v: Violation, at: np.ndarray) -> pa.Array:
     others = shown_values(_values_of(table, v.other, v.rows[at]))
     return pc.binary_join_element_wise(words, pa.scalar(f" {v.other} = "), others, "")
 
-# %% ../../nbs/03g_testing.verdicts.ipynb #d581fa34
+# %% ../../nbs/03g_testing.verdicts.ipynb #350ebef7
 class Reasons(NamedTuple):
     "Distinct reasons, and for each row the number of its own."
     texts: pa.Array
@@ -83,23 +89,32 @@ class Reasons(NamedTuple):
 
 OF_ROWS = dict(unique="came before", odd="is odd as a whole")  # rules that concern no single column
 
+# %% ../../nbs/03g_testing.verdicts.ipynb #2f215aad
 def _same(values: pa.Array, v: Violation) -> np.ndarray:
     "A number for each row of a violation; rows with the same number have the same reason."
     if v.other or kind_of(values.type) == "other": return np.arange(len(v.rows))
-    coded = values if pa.types.is_dictionary(values.type) else values.dictionary_encode(null_encoding="encode")
+    coded = (
+        values if pa.types.is_dictionary(values.type) else values.dictionary_encode(null_encoding="encode")
+    )
     codes = coded.indices.fill_null(-1).to_numpy()
     return codes if v.case is None else codes.astype(np.int64) * len(v.expected) + v.case
 
+# %% ../../nbs/03g_testing.verdicts.ipynb #3a091fbc
 def _reasons(table: pa.Table, v: Violation) -> Reasons:
     "The reasons of a violation."
-    if not v.column: return Reasons(pa.array([f"the row {OF_ROWS[v.rule]}, expected {v.expected}"]), np.zeros(len(v.rows), int))
+    if not v.column:
+        return Reasons(
+            pa.array([f"the row {OF_ROWS[v.rule]}, expected {v.expected}"]), np.zeros(len(v.rows), int)
+        )
     values = _values_of(table, v.column, v.rows)
     _, first, codes = np.unique(_same(values, v), return_index=True, return_inverse=True)
     shown, expected = shown_values(values.take(pa.array(first))), _expected(table, v, first)
-    texts = pc.binary_join_element_wise(pa.scalar(f"{v.column} = "), shown, pa.scalar(", expected "), expected, "")
+    texts = pc.binary_join_element_wise(
+        pa.scalar(f"{v.column} = "), shown, pa.scalar(", expected "), expected, ""
+    )
     return Reasons(texts, codes)
 
-# %% ../../nbs/03g_testing.verdicts.ipynb #d16475b2
+# %% ../../nbs/03g_testing.verdicts.ipynb #18cc9cbc
 def _lists_of(violations: list[Violation], reasons: list[Reasons]) -> pa.ListArray:
     "For each row that any violation names, in order, the list of its reasons."
     starts = np.cumsum([0, *(len(r.texts) for r in reasons)])
@@ -110,13 +125,14 @@ def _lists_of(violations: list[Violation], reasons: list[Reasons]) -> pa.ListArr
     texts = pa.concat_arrays([r.texts for r in reasons])
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), texts.take(pa.array(codes[order])))
 
+# %% ../../nbs/03g_testing.verdicts.ipynb #8751cbd3
 def _lines_of(table: pa.Table, v: Violation) -> pd.DataFrame:
     "One line per row of a violation."
     value = shown_values(_values_of(table, v.column, v.rows)).to_pandas() if v.column else "(the row)"
     expected = _expected(table, v, np.arange(len(v.rows))).to_pandas()
     return pd.DataFrame(dict(row=v.rows, column=v.column, rule=v.rule, value=value, expected=expected))
 
-# %% ../../nbs/03g_testing.verdicts.ipynb #749668d5
+# %% ../../nbs/03g_testing.verdicts.ipynb #2985ac1d
 @dataclass(frozen=True)
 class Verdicts:
     "The verdict on each row of a table."
@@ -162,7 +178,7 @@ class Verdicts:
         return take_rows(self.given, mask)
 
     def reasons(self) -> pa.ListArray:
-        "For each bad row, in order, the list of its reasons as sentences; good rows have none and are left out."
+        "For each bad row, in order, the list of its reasons as sentences; good rows are left out."
         if not self.violations: return pa.array([], pa.list_(pa.string()))
         return _lists_of(self.violations, [_reasons(self.table, v) for v in self.violations])
 
