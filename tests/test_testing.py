@@ -19,7 +19,12 @@ from testing_tables import people, shop
 
 from mlsys import core, formats, testing
 from mlsys.core import BadInput
-from mlsys.testing import PROMISE, Seen, Suite, Tally, learn
+from mlsys.testing import Seen, Suite, Tally, learn
+from mlsys.testing.columns import parsed, places
+from mlsys.testing.suite import PROMISE, doubts
+from mlsys.testing.tables import runs_of
+from mlsys.testing.values import longest_run, shapes_of
+from mlsys.testing.verdicts import as_table
 
 quick = examples(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -39,7 +44,7 @@ def request(table, row=0):
 
 
 def broken(verdicts):
-    return {(h.column, h.rule) for h in verdicts.hits}
+    return {(h.column, h.rule) for h in verdicts.violations}
 
 
 # where a value stands in a list, and what shape a word has: the quick way against the plain one
@@ -53,9 +58,9 @@ NUMBERS = st.one_of(st.integers(-60, 60), st.sampled_from([0.25, 0.06, 0.1, 0.33
 def test_places_of_numbers(known, values):
     labels, x = [repr(float(v)) for v in known], np.array(values, float)
     where = {float(v): i for i, v in enumerate(known)}
-    assert testing.places(x, labels).tolist() == [where.get(v, -1) for v in x.tolist()]
+    assert places(x, labels).tolist() == [where.get(v, -1) for v in x.tolist()]
     whole = np.array([int(v) for v in values if math.isfinite(v) and v == int(v)], np.int64)
-    assert testing.places(whole, labels).tolist() == [where.get(float(v), -1) for v in whole.tolist()]
+    assert places(whole, labels).tolist() == [where.get(float(v), -1) for v in whole.tolist()]
 
 
 @quick
@@ -65,7 +70,7 @@ def test_shapes_of_words(words, start):
         for found, sign in (("[a-zé]+", "a"), ("[A-Z]+", "A"), ("[0-9]+", "9")):
             w = re.sub(found, sign, w)
         return w
-    assert testing.shapes_of(pa.array(words, pa.string()).slice(start)).to_pylist() == [shape(w) if w else w for w in words[start:]]
+    assert shapes_of(pa.array(words, pa.string()).slice(start)).to_pylist() == [shape(w) if w else w for w in words[start:]]
 
 
 # what is learned
@@ -455,7 +460,7 @@ def test_types_that_are_not_tested_only_miss():
     assert not s.check(t, Seen()).bad.any() and s.columns["l"].type == "other" and s.columns["coded_int"].type == "number"
     assert s.columns["big"].missing == 0.5
     many = pa.chunked_array([pa.array(["a"]).dictionary_encode(), pa.array(["z", "b"]).dictionary_encode()])
-    assert s.check(pa.table({"coded": many})).hits[-1].column in s.columns
+    assert s.check(pa.table({"coded": many})).violations[-1].column in s.columns
     assert (s.check(pa.table({"coded": many}))).frame().query("column == 'coded'").value.tolist() == ["'z'"]
 
 
@@ -503,7 +508,7 @@ def test_what_depends_on_what_is_learned(stock, stock_suite):
     assert c[("hour",), "start"].cases["7"][0] <= 700 and c[("hour",), "start"].cases["7"][1] < 800
     fuel = next(x for x in stock_suite.conditions if x.column == "fuel")
     assert fuel.required and [] in fuel.cases.values() and ["petrol"] in fuel.cases.values()
-    assert {("maker", "model"), ("model", "maker")} <= {r.columns for r in stock_suite.relations if r.rule == "present with"}
+    assert {("maker", "model"), ("model", "maker")} <= {r.columns for r in stock_suite.relations if r.rule == "dependent required"}
     assert stock_suite.columns["wind"].step == 1.15078 and stock_suite.columns["price"].step == 0.01
     assert set(stock_suite.columns["plate"].shapes) == {"A9"} and not stock_suite.check(stock).bad.any()
     assert stock_suite.check(shop(seed=1)).share < 0.01
@@ -515,11 +520,11 @@ def test_what_depends_on_what_is_learned(stock, stock_suite):
     ({"fuel": "diesel"}, ("fuel", "given"), "fuel = 'diesel', expected one of 'petrol' where "),
     ({"start": 2159}, ("start", "given"), "where hour is"), ({"wind": 1.2}, ("wind", "step"), "expected a multiple of 1.15078"),
     ({"price": 9.999}, ("price", "step"), "a multiple of 0.01"), ({"plate": "b12"}, ("plate", "shapes"), "plate = 'b12', expected a text like A9"),
-    ({"maker": None, "model": "p"}, ("maker", "present with"), "maker = missing, expected a value with model = 'p'"),
+    ({"maker": None, "model": "p"}, ("maker", "dependent required"), "maker = missing, expected a value with model = 'p'"),
 ])
 def test_each_new_rule_is_broken_by_one_value(stock, stock_suite, change, rule, words):
     good = next(r for r in stock.to_pylist() if r["kind"] == "car" and r["hour"] < 12)
-    assert not stock_suite.check(good).bad.any() and not any(testing.doubts(stock_suite, good))
+    assert not stock_suite.check(good).bad.any() and not any(doubts(stock_suite, good))
     verdicts = stock_suite.check(good | change)
     assert rule in broken(verdicts) and any(words in r for r in verdicts.reasons()[0].as_py()), verdicts.reasons()
 
@@ -557,7 +562,7 @@ def test_a_request_is_judged_as_in_a_table(stock, stock_suite, seed, data):
     row |= data.draw(st.dictionaries(st.sampled_from(sorted(row)), odd, max_size=3))
     for name in data.draw(st.sets(st.sampled_from(sorted(row)), max_size=2)):
         del row[name]
-    table = testing.as_table(row)
+    table = as_table(row)
     if not table.column_names:
         return
     one, many = stock_suite.check(row), stock_suite.check(table)
@@ -613,7 +618,7 @@ def test_rows_put_together_are_odd_and_can_be_made_bad(stock, stock_suite):
     changed = (np.array(mixed["kind"]) != np.array(stock["kind"]))
     assert np.median(odd.novelty[changed]) < 0.01 < np.median(odd.novelty[~changed]) and not odd.bad.any()
     strict = free.model_copy(update=dict(odd_below=0.01))
-    assert strict.check(mixed).bad[changed].mean() > 0.5 and strict.check(request(mixed, int(np.flatnonzero(changed)[0]))).hits[-1].rule == "odd"
+    assert strict.check(mixed).bad[changed].mean() > 0.5 and strict.check(request(mixed, int(np.flatnonzero(changed)[0]))).violations[-1].rule == "odd"
     assert "the row" in strict.check(mixed).reasons()[0][0].as_py()
 
 
@@ -638,7 +643,7 @@ def test_freshness(stock, stock_suite):
     assert f.period == 86_400 and f.in_order and f.rows[0] < 44 < f.rows[1] and not told(stock_suite, stock, "2021-05-30")
     assert "days old" in told(stock_suite, stock, "2021-06-20")["when", "fresh"]
     assert "in the future" in told(stock_suite, stock, "2021-05-01")["when", "fresh"]
-    seconds = testing.parsed(stock["when"], "time")[0]
+    seconds = parsed(stock["when"], "time")[0]
     hole = stock.filter(pa.array((seconds < seconds[1500]) | (seconds > seconds[1500] + 3 * 86_400)))
     assert "no row for" in told(stock_suite, hole)["when", "pause"] and ("when", "rows") in told(stock_suite, hole)
     assert "older than the row before" in told(stock_suite, stock.take(pa.array(np.arange(len(stock))[::-1])))["when", "in_order"]
@@ -660,8 +665,8 @@ def test_runs_add_up(values, cut):
     x[x == 2] = np.nan
     if not 0 < cut < len(x):
         return
-    assert testing.runs_of(x[:cut]) + testing.runs_of(x[cut:]) == testing.runs_of(x)
-    assert testing.runs_of(x).longest[1] == max(testing.longest_run(x), 1)
+    assert runs_of(x[:cut]) + runs_of(x[cut:]) == runs_of(x)
+    assert runs_of(x).longest[1] == max(longest_run(x), 1)
 
 
 # streams, quarantine

@@ -7,7 +7,7 @@ from testing_tables import KINDS, as_kind, people, shop
 
 from mlsys import core, testing
 from mlsys.testing import Seen, detection, learn
-from mlsys.testing.corruptions import CORRUPTIONS
+from mlsys.testing.corruptions import CORRUPTIONS, corrupt
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def test_minorities_of_a_table():
 def test_a_table_is_corrupted_in_its_own_kind(stock, kind, tmp_path):
     good = stock.slice(0, 300)
     given = as_kind(kind, good, tmp_path)
-    damaged, changed = testing.corrupt(given, "unit change", "price", level=2)
+    damaged, changed = corrupt(given, "unit change", "price", level=2)
     assert changed.all() and len(changed) == 300
     if kind in ("arrow", "pandas", "polars", "lazy", "batch", "reader"):
         assert type(damaged) is type(given)
@@ -103,11 +103,11 @@ def test_a_table_is_corrupted_in_its_own_kind(stock, kind, tmp_path):
 
 def test_a_pandas_frame_keeps_its_kind_of_types(stock):
     frame = stock.slice(0, 50).to_pandas().convert_dtypes()
-    assert testing.corrupt(frame, "null spike", "wheels").table["wheels"].dtype == pd.Int64Dtype()
+    assert corrupt(frame, "null spike", "wheels").table["wheels"].dtype == pd.Int64Dtype()
     backed = stock.slice(0, 50).to_pandas(types_mapper=pd.ArrowDtype)
-    assert all(isinstance(t, pd.ArrowDtype) for t in testing.corrupt(backed, "typo in category", "city").table.dtypes)
+    assert all(isinstance(t, pd.ArrowDtype) for t in corrupt(backed, "typo in category", "city").table.dtypes)
     coded = frame.assign(city=frame.city.astype("category"), when=frame.when.dt.tz_localize("Europe/Berlin"))
-    later = testing.corrupt(coded, "shifted time", "when").table
+    later = corrupt(coded, "shifted time", "when").table
     assert str(later["when"].dt.tz) == "Europe/Berlin" and isinstance(later["city"].dtype, pd.CategoricalDtype)
 
 
@@ -124,7 +124,7 @@ def test_what_does_not_fit_is_one_sentence(stock):
     for how, column, part in (("unit chance", "price", "did you mean 'unit change'"), ("unit change", "prise", "did you mean 'price'"),
                               ("unit change", "city", "column 'city' is text"), ("typo in category", "", "no column ''")):
         with core.refused(part):
-            testing.corrupt(stock, how, column)
+            corrupt(stock, how, column)
     with core.refused("no such column; did you mean 'when'"):
         testing.oddities(stock, time="wenn")
 

@@ -7,6 +7,7 @@ from testing_tables import KINDS, as_kind, shop
 
 from mlsys import core, testing
 from mlsys.testing import labels, leakage
+from mlsys.testing.leakage import column_power
 
 
 def leaky(n=4000, seed=0):
@@ -87,7 +88,7 @@ def test_leaks_in_a_table_of_any_kind(kind, tmp_path):
     expected = testing.leaks(plain, y)
     assert set(expected) == {"copy", "score", "after", "outcome"}
     assert testing.leaks(as_kind(kind, plain, tmp_path), y) == expected
-    pd.testing.assert_frame_equal(testing.column_power(as_kind(kind, plain, tmp_path), y), testing.column_power(plain, y))
+    pd.testing.assert_frame_equal(column_power(as_kind(kind, plain, tmp_path), y), column_power(plain, y))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -114,7 +115,7 @@ def test_labels_in_any_dress():
 
 def test_a_column_whose_name_is_no_text():
     frame = pd.DataFrame({7: [1, 2], "b": [3, 4]})
-    for call in (testing.leaks, testing.column_power, testing.label_suspects):
+    for call in (testing.leaks, column_power, testing.label_suspects):
         with core.refused("named 7"):
             call(frame, [0, 1])
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ROWS', 'SCHEMA_RULES', 'REVEALED', 'ALARMS', 'Trial', 'fits', 'trials_of', 'chosen', 'trials', 'RowRecall',
            'questioned', 'row_recall', 'recall', 'TableVerdict', 'newest', 'findings_by_rule', 'table_verdict',
-           'table_verdicts', 'common_columns', 'numbers_of_both', 'fitted', 'found_by', 'classifier_two_sample_test',
+           'table_verdicts', 'common_columns', 'numbers_of_both', 'shown', 'found_by', 'classifier_two_sample_test',
            'keys', 'can_be_told', 'detectable', 'pooled_recall', 'mean_recall', 'recall_of_revealed', 'by_corruption']
 
 # %% ../../nbs/03o_testing.detection.ipynb #1c4d00d0
@@ -13,17 +13,16 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-# %% ../../nbs/03o_testing.detection.ipynb #fbf5a99c
+# %% ../../nbs/03o_testing.detection.ipynb #a6c29a2b
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from sklearn.ensemble import HistGradientBoostingClassifier
-from threadpoolctl import threadpool_limits
 
-# %% ../../nbs/03o_testing.detection.ipynb #0ea792b4
+# %% ../../nbs/03o_testing.detection.ipynb #c8f7026e
 from ..formats.frames import to_arrow
 from .columns import kind_of, parsed, plain_features
 from .corruptions import CORRUPTIONS, LEVELS, Corrupted
+from .labels import Boosted, boosted
 from .rows import Seen
 from .suite import Suite
 from .tables import Tally
@@ -161,18 +160,17 @@ def numbers_of_both(clean: pa.Table, damaged: pa.Table) -> tuple[np.ndarray, np.
     both = plain_features(pa.concat_tables([clean, damaged]))
     return both[:len(clean)], both[len(clean):]
 
-# %% ../../nbs/03o_testing.detection.ipynb #6ca7f9ee
-def fitted(clean: np.ndarray, damaged: np.ndarray, rounds: int) -> HistGradientBoostingClassifier:
+# %% ../../nbs/03o_testing.detection.ipynb #79d5bec3
+def shown(clean: np.ndarray, damaged: np.ndarray, rounds: int) -> Boosted:
     "A classifier that was shown these rows with the answer."
     x, y = np.concatenate([clean, damaged]), np.repeat([0, 1], [len(clean), len(damaged)])
-    return HistGradientBoostingClassifier(max_iter=rounds, random_state=0).fit(x, y)
+    return boosted(x, y, 0.5, max_iter=rounds, random_state=0)
 
-def found_by(model: HistGradientBoostingClassifier, clean: np.ndarray, damaged: np.ndarray) -> float:
+def found_by(model: Boosted, clean: np.ndarray, damaged: np.ndarray) -> float:
     "Share of the damaged rows that score above all but `ALARMS` of the clean ones."
-    alarm = np.quantile(model.predict_proba(clean)[:, 1], 1 - ALARMS)
-    return float((model.predict_proba(damaged)[:, 1] > alarm).mean())
+    return float((model.proba(damaged) > np.quantile(model.proba(clean), 1 - ALARMS)).mean())
 
-# %% ../../nbs/03o_testing.detection.ipynb #abe5c000
+# %% ../../nbs/03o_testing.detection.ipynb #2551fcab
 def classifier_two_sample_test(
     clean: pa.Table,
     damaged: pa.Table,    # the same rows, damaged
@@ -183,8 +181,7 @@ def classifier_two_sample_test(
     fit = np.arange(len(clean)) % 2 == 0
     if not (changed & ~fit).any() or not (changed & fit).any(): return 0.0
     a, b = numbers_of_both(clean, damaged)
-    with threadpool_limits(1):  # so small that more threads would wait for each other
-        return found_by(fitted(a[fit], b[fit & changed], rounds), a[~fit], b[~fit & changed])
+    return found_by(shown(a[fit], b[fit & changed], rounds), a[~fit], b[~fit & changed])
 
 # %% ../../nbs/03o_testing.detection.ipynb #b293a414
 def keys(found: pd.DataFrame) -> list[tuple[str, str, int]]:
