@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import mlsys.versioning.store
 from mlsys import core, formats, training, versioning
 from mlsys.versioning import STORE, Snapshot
 
@@ -112,7 +113,7 @@ def test_the_clock_may_go_backwards(here, monkeypatch):
         @classmethod
         def now(cls, tz=None):
             return datetime(2001, 1, 1, tzinfo=UTC)
-    monkeypatch.setattr(versioning, "datetime", Past)
+    monkeypatch.setattr(versioning.store, "datetime", Past)
     write(here / "a.txt", "2")
     two = versioning.snapshot("a.txt")
     assert two.time > one.time and versioning.find("latest") == two

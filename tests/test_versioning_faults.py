@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+import mlsys.versioning.checkout
+import mlsys.versioning.store
 from mlsys import core, versioning
 from mlsys.versioning import STORE
 
@@ -116,7 +118,7 @@ def test_killed_between_two_renames(store, left):
     table.rename(table.with_name(f".table.999999.{left}"))
     if left == "new":
         shutil.copytree(table.with_name(".table.999999.new"), table)
-    versioning._sweep(table)
+    versioning.checkout.sweep(table)
     assert content(table) == before and [p.name for p in store.parent.iterdir() if p.name != STORE] == ["table"]
 
 
@@ -284,12 +286,12 @@ def test_a_writer_that_never_ends_is_named(store):
 
 def test_a_file_that_is_being_written_is_not_saved(tmp_path, monkeypatch):
     table = files(tmp_path / "table", n=3)
-    add = versioning._add
+    add = versioning.store.add_files
 
     def slow(into, fs, paths, oids, what):
         (table / "001.bin").write_bytes(b"more")  # a writer comes between hashing and copying
         return add(into, fs, paths, oids, what)
-    monkeypatch.setattr(versioning, "_add", slow)
+    monkeypatch.setattr(versioning.store, "add_files", slow)
     with core.refused("written to while it was being saved"):
         versioning.snapshot(table, store=tmp_path / STORE)
     monkeypatch.undo()
