@@ -93,7 +93,7 @@ def expectations(gx, suite, frame):
             pattern = "^(" + "|".join("".join({"A": "[A-Z]+", "a": "[a-z]+", "9": "[0-9]+"}.get(ch, ch) for ch in s) for s in r.shapes) + ")$"
             made.append(e.ExpectColumnValuesToMatchRegex(column=name, regex=pattern))
     kinds = {c: r.type for c, r in suite.columns.items()}
-    holds = {f"_relation{i}": (lambda f, r=r: testing._relation_holds(f, r)) for i, r in enumerate(suite.relations)}
-    holds |= {f"_condition{i}": (lambda f, c=c: testing._case_holds(f, c, kinds)) for i, c in enumerate(suite.conditions)}
+    holds = {f"_relation{i}": (lambda f, r=r: testing.relation_holds(f, r)) for i, r in enumerate(suite.relations)}
+    holds |= {f"_condition{i}": (lambda f, c=c: testing.case_holds(f, c, kinds)) for i, c in enumerate(suite.conditions)}
     made += [e.ExpectColumnValuesToBeInSet(column=name, value_set=[True]) for name in holds]
     return made, holds
