@@ -125,7 +125,7 @@ def power_of(name: str, column, y: np.ndarray, fit: np.ndarray) -> Power:
     auc = NO_AUC if one_class else auc_of_bins(bins_of(column.filter(pa.array(has)), fit), known, fit)
     return Power(name, auc.value, auc.error, missing_with_labels(column, ~has))
 
-# %% ../../nbs/03k_testing.leakage.ipynb #5474e9bd
+# %% ../../nbs/03k_testing.leakage.ipynb #2470c429
 def column_power(
     table,          # columns to examine, without the target: any table that `formats.frames.to_arrow` takes, or its path
     labels,         # one per row: 1, 0, or missing where there is no label
@@ -133,7 +133,7 @@ def column_power(
 ) -> pd.DataFrame:  # one line per column: auc and its error on rows held out, and `explains`, see `Power`
     "What each column alone says about the answer."
     table = to_arrow(table)
-    y = as_labels(labels, len(table))
+    y = as_labels(labels, len(table) if table.column_names else len(labels))
     fit = np.random.default_rng(seed).random(np.count_nonzero(~np.isnan(y))) < 0.5
     powers = [power_of(name, table[name], y, fit) for name in table.column_names]
     return pd.DataFrame(powers, columns=Power._fields).set_index("column")
