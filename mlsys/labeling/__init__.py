@@ -8,7 +8,7 @@ __all__ = []
 # %% ../../nbs/05_labeling.ipynb #52efd344
 import lazy_loader
 
-# %% ../../nbs/05_labeling.ipynb #1c70259a
+# %% ../../nbs/05_labeling.ipynb #958c43cc
 __doc__ = (__doc__ or "") + """
 
 labeling.apply(functions, table)   # all votes
@@ -27,10 +27,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "active": ["uncertainty", "disagreement", "conflict", "k_center", "NEXT", "NEEDS", "next_rows",
         "active_curve", "committee_of", "out_of_fold", "suspects", "corrected", "slices", "slice_scores"],
     "files": ["open_stream", "labels_table", "Ballots", "wanted", "label_file", "told", "label_text"],
-    "answers": ["EVENTS", "parse_event", "append_event", "AnswerLog", "replay", "labels_folder", "answers_file", "read_answers"],
-    "desk": ["desk_share", "Desk", "desk_refresh",
-        "desk_write", "desk_answer", "desk_skip", "desk_undo", "LONG", "CLASS_COLORS", "desk_text", "marked",
-        "desk_keys", "desk_card", "DESK_CSS", "DESK_JS", "HINT", "desk_view", "desk_act", "DeskWidget",
-        "desk_still", "desk_bundle"],
-    "annotators": ["kappa_of", "kappa", "fleiss_kappa", "answer_matrix", "agreement", "Consensus", "dawid_skene",
-        "CONSENSUS", "consolidate"]})
+    "answers": ["answers_file", "labels_folder", "read_answers"],
+    "desk": ["Desk", "assign_rows"],
+    "annotators": ["agreement", "consensus"]})
