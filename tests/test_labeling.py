@@ -99,7 +99,7 @@ TERMS = st.lists(st.one_of(SOUP, st.sampled_from(["a", "!!", "ab", "k", "is", "a
        st.lists(TERMS, min_size=1, max_size=3), st.booleans())
 def test_phrases_are_those_of_re_whatever_is_looked_for_at_once(texts, asked, large):
     column = pa.array(["cut off", *texts], pa.large_string() if large else pa.string()).slice(1)
-    known = [text._phrases(*phrases) for phrases in asked]
+    known = [text.phrase_query(*phrases) for phrases in asked]
     for phrases in asked:
         pattern = "|".join(r"\s+".join(map(re.escape, p.split())) for p in phrases if p.split())
         expected = [bool(pattern and t is not None and re.search(rf"(?<!\w)(?:{pattern})(?!\w)", t, re.IGNORECASE)) for t in texts]
@@ -129,9 +129,9 @@ def test_a_long_column_is_read_piece_by_piece():
     said = Words(pa.array(texts))
     assert len(texts) > 100_000 and said.column.nbytes > 1 << 20
     pieces = []
-    text._in_threads(lambda column: pieces.append(len(column)) or np.zeros(len(column), bool), said.column, size=1 << 19)
+    text.in_threads(lambda column: pieces.append(len(column)) or np.zeros(len(column), bool), said.column, size=1 << 19)
     assert len(pieces) > 1 and sum(pieces) == len(texts)
-    mask = text._in_threads(lambda column: text._scan(column, [text._phrases("great", "waste of money")]), said.column, size=1 << 19)
+    mask = text.in_threads(lambda column: text.scan(column, [text.phrase_query("great", "waste of money")]), said.column, size=1 << 19)
     assert (mask[0] == np.tile([True, False, False, False, True, False], 30_000)).all()
 
 

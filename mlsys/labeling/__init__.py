@@ -8,25 +8,23 @@ __all__ = []
 # %% ../../nbs/05_labeling.ipynb #52efd344
 import lazy_loader
 
-# %% ../../nbs/05_labeling.ipynb #958c43cc
+# %% ../../nbs/05_labeling.ipynb #d3ac613d
 __doc__ = (__doc__ or "") + """
 
-labeling.apply(functions, table)   # all votes
-labeling.weak_labels(votes, 0.2)   # as probabilities
+    from mlsys import labeling
+    votes = labeling.apply(functions, df)           # (rows, functions): a class, or -1; any table
+    p = labeling.weak_labels(votes, balance=0.2)    # the votes as probabilities
+    df.iloc[labeling.next_rows(50, proba=proba)]    # what a person should label next
+    labeling.suspects(y, proba)                     # which labels are probably wrong
+    labeling.Desk(df, ["no", "yes"], "anna.jsonl")  # the widget to label them with
 """
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
-    "text": ["ABSTAIN", "Words"],
-    "functions": ["Columns", "LabelFunction", "lf", "checked_votes", "first_failing", "is_row_wise",
-        "is_column_wise", "check_functions", "apply", "summary", "recent_share"],
-    "rules": ["Listed", "Rule", "TEXT_TESTS", "NUMBER_TESTS", "holds", "as_function", "read_rules",
-        "load_functions", "conditions", "learn_rules"],
-    "votes": ["majority", "TRUST", "distinct_votes", "VoteModel", "triplets", "label_model", "weak_labels",
-        "both_classes", "class_proba"],
-    "endmodel": ["auc", "accuracy", "encoder", "learn_encoding", "one_thread", "fit", "learning_curve",
-        "labels_worth", "worth_text"],
-    "active": ["uncertainty", "disagreement", "conflict", "k_center", "NEXT", "NEEDS", "next_rows",
-        "active_curve", "committee_of", "out_of_fold", "suspects", "corrected", "slices", "slice_scores"],
-    "files": ["open_stream", "labels_table", "Ballots", "wanted", "label_file", "told", "label_text"],
-    "answers": ["answers_file", "labels_folder", "read_answers"],
+    "text": ["ABSTAIN"],
+    "functions": ["lf", "apply", "summary"],
+    "rules": ["load_functions", "learn_rules"],
+    "votes": ["weak_labels"],
+    "active": ["next_rows", "suspects"],
+    "files": ["label_file", "label_text"],
+    "answers": ["read_answers"],
     "desk": ["Desk", "assign_rows"],
     "annotators": ["agreement", "consensus"]})
