@@ -1,4 +1,4 @@
-"""The labelling desk: answers that survive, queues, agreement and consensus against their references, and the widget in a real browser."""
+"""The labelling desk: answers that survive, queues, agreement, consensus, and the widget in a browser."""
 import datetime
 import json
 import multiprocessing
@@ -71,11 +71,15 @@ def test_a_file_that_was_cut_anywhere_keeps_every_whole_line_and_takes_more(tmp_
     after = list(later.events[kept:])
     assert after[-1] == event("new", "skip") and later.events[:kept] == log.events
     assert later == AnswerLog(path).read()  # in pieces or at once
-    assert len(after) == 1 or after[0] == written[kept]  # cut just before the line break: the line was whole after all
+    # cut just before the line break: the line was whole after all
+    assert len(after) == 1 or after[0] == written[kept]
 
 
-@pytest.mark.parametrize("line", ["", "null", "[1]", '{"row": 1}', '{"row": 1.5, "event": "skip", "annotator": "a"}', '{"row": 1, "event": "skip"}',
-                                  '{"row": 1, "event": "answer", "annotator": "a"}', '{"row": 1, "event": "erase", "annotator": "a"}', "\udcff"])
+@pytest.mark.parametrize("line", ["", "null", "[1]", '{"row": 1}',
+                                  '{"row": 1.5, "event": "skip", "annotator": "a"}',
+                                  '{"row": 1, "event": "skip"}',
+                                  '{"row": 1, "event": "answer", "annotator": "a"}',
+                                  '{"row": 1, "event": "erase", "annotator": "a"}', "\udcff"])
 def test_a_line_that_is_no_event_is_left_out_and_told(tmp_path, line):
     path = tmp_path / "anna.jsonl"
     good = event(1).line()
@@ -92,7 +96,8 @@ def append_many(path, name, n):
 
 def test_processes_that_write_at_once_lose_and_mix_nothing(tmp_path):
     path, names = tmp_path / "shared.jsonl", ["a", "b", "c", "d"]
-    workers = [multiprocessing.get_context("spawn").Process(target=append_many, args=(path, name, 100)) for name in names]
+    workers = [multiprocessing.get_context("spawn").Process(target=append_many, args=(path, name, 100))
+               for name in names]
     for w in workers:
         w.start()
     for w in workers:
@@ -105,8 +110,10 @@ def test_processes_that_write_at_once_lose_and_mix_nothing(tmp_path):
 
 def test_a_writer_that_is_killed_leaves_whole_lines_and_no_lock(tmp_path):
     path = tmp_path / "anna.jsonl"
-    code = (f"from pathlib import Path; from mlsys.labeling.answers import AnswerLog, Event\nlog = AnswerLog(Path({str(path)!r}))\n"
-            "for i in range(10**6): log.append(Event(annotator='anna', row=i, event='skip')); print(i, flush=True)")
+    code = ("from pathlib import Path; from mlsys.labeling.answers import AnswerLog, Event\n"
+            f"log = AnswerLog(Path({str(path)!r}))\n"
+            "for i in range(10**6):\n"
+            "    log.append(Event(annotator='anna', row=i, event='skip')); print(i, flush=True)")
     writer = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT)
     told = [int(writer.stdout.readline()) for _ in range(200)]
     writer.kill()
@@ -200,8 +207,10 @@ def test_a_torn_line_is_told_at_the_opening(tmp_path):
     with open(tmp_path / "anna.jsonl", "ab") as file:
         file.write(b'{"annotator": "anna", "row": 1, "ev')
     again = desk(tmp_path)
-    assert "the torn last line could not be read and was left out" in again.view()["message"] and again.current == 1
-    assert act(again, "answer", "less", 1)["message"] == "Saved: less." and desk(tmp_path).labels == {0: "less", 1: "less"}
+    assert "the torn last line could not be read and was left out" in again.view()["message"]
+    assert again.current == 1
+    assert act(again, "answer", "less", 1)["message"] == "Saved: less."
+    assert desk(tmp_path).labels == {0: "less", 1: "less"}
 
 
 def test_an_answer_goes_to_the_row_that_was_seen(tmp_path):
@@ -237,8 +246,10 @@ def test_names_of_rows_are_those_of_the_source(tmp_path):
 
 
 def test_what_the_card_shows(tmp_path):
-    table = pa.table({"review": ["A <b>long</b> text<br />" + "that goes on " * 8 + "bad", "x"], "n": pa.array([None, 2.50]), "ok": [True, False]})
-    place = Desk(table, ["no", "yes"], tmp_path / "me.jsonl", votes=np.array([[0, -1], [-1, -1]]), functions=["bad word", "other"],
+    table = pa.table({"review": ["A <b>long</b> text<br />" + "that goes on " * 8 + "bad", "x"],
+                      "n": pa.array([None, 2.50]), "ok": [True, False]})
+    place = Desk(table, ["no", "yes"], tmp_path / "me.jsonl", votes=np.array([[0, -1], [-1, -1]]),
+                 functions=["bad word", "other"],
                  reason=lambda p, j: "bad", given=np.array([1, -1]))
     card = place.card()
     assert "A &lt;b&gt;long&lt;/b&gt; text\n" in card and '">bad</mark>' in card and "<q>bad</q>" in card
@@ -246,14 +257,18 @@ def test_what_the_card_shows(tmp_path):
     place.answer("no")
     place.skip()
     card = place.card()
-    assert "2 of 2 done, 1 skipped" in card and "All rows of this queue are done" in card and 'data-action="answer"' not in card
+    assert "2 of 2 done, 1 skipped" in card and "All rows of this queue are done" in card
+    assert 'data-action="answer"' not in card
     assert place._repr_mimebundle_()[0]["text/html"].count("2 of 2 done") == 1
 
 
 @pytest.mark.parametrize("more, words", [
-    (dict(classes=["a"]), "at least two"), (dict(classes=["a", "a"]), "at least two"), (dict(annotator="../me"), "use letters"),
-    (dict(order=[0, 0]), "at most once"), (dict(order=[99]), "positions from 0"), (dict(ids=["x"] * 30), "30 different names"),
-    (dict(votes=np.zeros((30, 1), int)), "shape (30, 1) where (30, 0)"), (dict(given=np.full(30, 2)), "class numbers from 0 to 1"),
+    (dict(classes=["a"]), "at least two"), (dict(classes=["a", "a"]), "at least two"),
+    (dict(annotator="../me"), "use letters"),
+    (dict(order=[0, 0]), "at most once"), (dict(order=[99]), "positions from 0"),
+    (dict(ids=["x"] * 30), "30 different names"),
+    (dict(votes=np.zeros((30, 1), int)), "shape (30, 1) where (30, 0)"),
+    (dict(given=np.full(30, 2)), "class numbers from 0 to 1"),
 ])
 def test_a_desk_that_does_not_fit_is_refused(tmp_path, more, words):
     with pytest.raises(BadInput) as refused:
@@ -271,8 +286,10 @@ def test_answers_of_another_set_of_classes_are_refused(tmp_path):
 
 def test_messages_that_ask_for_nonsense_change_nothing(tmp_path):
     place = desk(tmp_path)
-    for action, label, position in [("erase", None, 0), ("answer", "nonsense", 0), ("answer", "less", 77), ("answer", None, 0), ("undo", None, None),
-                                    ("answer", ["less"], 0), ("answer", "less", [0]), ({}, None, 0), (None, None, "0"), ("skip", None, 0.5)]:
+    for action, label, position in [("erase", None, 0), ("answer", "nonsense", 0), ("answer", "less", 77),
+                                    ("answer", None, 0), ("undo", None, None),
+                                    ("answer", ["less"], 0), ("answer", "less", [0]), ({}, None, 0),
+                                    (None, None, "0"), ("skip", None, 0.5)]:
         view = act(place, action, label, position)
         assert view["failed"] and view["message"].startswith("Not saved") and view["position"] == 0
     assert not (tmp_path / "anna.jsonl").exists()
@@ -302,11 +319,14 @@ def test_who_cannot_share():
 
 # any table (law 8)
 
-FRAME = pd.DataFrame({"text": ["good", "bad", "so so"], "kind": pd.Categorical(["a", "b", "a"]), "n": pd.array([1, None, 3], "Int64"),
-                      "when": pd.to_datetime(["2024-05-01 12:00", None, "2024-05-03 00:00"]).tz_localize("Europe/Berlin"),
-                      "arrow": pd.array([0.5, 1.25, None], pd.ArrowDtype(pa.float64()))}, index=["x", "y", "z"])
+FRAME = pd.DataFrame({"text": ["good", "bad", "so so"], "kind": pd.Categorical(["a", "b", "a"]),
+                      "n": pd.array([1, None, 3], "Int64"),
+                      "when": pd.DatetimeIndex(["2024-05-01 12:00", None, "2024-05-03"], tz="Europe/Berlin"),
+                      "arrow": pd.array([0.5, 1.25, None], pd.ArrowDtype(pa.float64()))},
+                     index=["x", "y", "z"])
 ANSWERS = pd.DataFrame({"row": np.repeat(range(1, 11), 2), "annotator": ["anna", "ben"] * 10,
-                        "label": list("aabbaabbaabbaabbab") + ["b", None]}, index=pd.Index(range(10, 30), name="line"))
+                        "label": list("aabbaabbaabbaabbab") + ["b", None]},
+                        index=pd.Index(range(10, 30), name="line"))
 
 
 def kinds(frame, tmp_path):
@@ -322,7 +342,8 @@ def kinds(frame, tmp_path):
 def test_a_desk_takes_any_table(tmp_path):
     for i, table in enumerate(kinds(FRAME, tmp_path)):
         place = Desk(table, ["less", "more"], tmp_path / f"{i}.jsonl", order=np.array([1, 0]))
-        assert place.current == 1 and "<dt>text</dt><dd>bad</dd>" in place.card() and "<dt>n</dt><dd>–</dd>" in place.card()
+        assert place.current == 1 and "<dt>text</dt><dd>bad</dd>" in place.card()
+        assert "<dt>n</dt><dd>–</dd>" in place.card()
         place.answer("more")
         assert re.search("<dd>2024-05-01 1[02]:00</dd>", place.card())  # DuckDB gives times in UTC
         assert "<dt>kind</dt><dd>a</dd>" in place.card() and place.labels == {1: "more"}
@@ -332,7 +353,8 @@ def test_a_desk_shows_rows_and_leaves_the_table_as_it_is(tmp_path):
     before = FRAME.copy()
     desk_of_frame = Desk(FRAME, ["less", "more"], tmp_path / "me.jsonl", ids=FRAME.index)
     desk_of_frame.answer("less")
-    assert desk_of_frame.labels == {"x": "less"} and FRAME.equals(before) and FRAME.dtypes.equals(before.dtypes)
+    assert desk_of_frame.labels == {"x": "less"} and FRAME.equals(before)
+    assert FRAME.dtypes.equals(before.dtypes)
 
 
 def test_names_of_columns_that_are_no_text_are_one_sentence(tmp_path):
@@ -354,7 +376,8 @@ def test_answers_come_in_any_kind_and_go_back_in_it(tmp_path):
         elif isinstance(table, pa.RecordBatchReader):
             assert found.read_all().to_pylist() == settled.to_dict("records")
         elif isinstance(table, polars.LazyFrame | polars.DataFrame):
-            assert type(found) is type(table) and found.lazy().collect().to_dicts() == settled.to_dict("records")
+            assert type(found) is type(table)
+            assert found.lazy().collect().to_dicts() == settled.to_dict("records")
             assert agreement(table, replicates=50).lazy().collect().to_dicts() == pairs.to_dict("records")
         else:
             assert isinstance(found, pa.Table) and found.to_pylist() == settled.to_dict("records")
@@ -378,11 +401,13 @@ def test_rows_of_two_kinds_become_texts(tmp_path):
 def test_a_file_of_the_first_version_is_read(tmp_path):
     "As it was written before events had a class of their own, with a key that nobody knows any more."
     (tmp_path / "anna.jsonl").write_text(
-        '{"time": "2013-06-01T12:00:00.000+00:00", "annotator": "anna", "row": 1, "event": "answer", "label": "less", "seconds": 1.25}\n'
+        '{"time": "2013-06-01T12:00:00.000+00:00", "annotator": "anna", "row": 1, "event": "answer", '
+        '"label": "less", "seconds": 1.25}\n'
         '{"annotator": "anna", "row": 2, "event": "skip", "mood": "tired"}\n', encoding="utf-8")
     table = read_answers(tmp_path)
     assert list(table.columns) == ["row", "annotator", "label", "time", "seconds"]
-    assert table.iloc[0].tolist() == [1, "anna", "less", "2013-06-01T12:00:00.000+00:00", 1.25] and pd.isna(table.label[1])
+    assert table.iloc[0].tolist() == [1, "anna", "less", "2013-06-01T12:00:00.000+00:00", 1.25]
+    assert pd.isna(table.label[1])
     assert datetime.datetime.fromisoformat(table.time[0]).tzinfo is not None
     place = desk(tmp_path)
     assert place.labels == {1: "less", 2: None}
@@ -402,7 +427,8 @@ def test_an_id_that_a_browser_cannot_count_to(tmp_path):
 
 # agreement
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning:statsmodels")  # its standard errors, where both agree fully
+# its standard errors, where both agree fully
+@pytest.mark.filterwarnings("ignore::RuntimeWarning:statsmodels")
 @settings(max_examples=50, deadline=None)
 @given(st.integers(2, 5), st.integers(2, 60), st.integers(0, 10**6))
 def test_cohens_kappa_is_that_of_scikit_learn_and_statsmodels(k, n, seed):
@@ -415,10 +441,12 @@ def test_cohens_kappa_is_that_of_scikit_learn_and_statsmodels(k, n, seed):
         return
     table = np.zeros((k, k))
     np.add.at(table, (a, b), 1)
-    assert cohen_kappa(a, b) == pytest.approx(cohen_kappa_score(a, b), abs=1e-12) == pytest.approx(cohens_kappa(table).kappa, abs=1e-12)
+    assert cohen_kappa(a, b) == pytest.approx(cohen_kappa_score(a, b), abs=1e-12)
+    assert cohen_kappa(a, b) == pytest.approx(cohens_kappa(table).kappa, abs=1e-12)
     gaps = rng.random(n) < 0.2
     if len(np.unique([a[~gaps], b[~gaps]])) > 1:
-        assert cohen_kappa(np.where(gaps, -1, a), b) == pytest.approx(cohen_kappa_score(a[~gaps], b[~gaps]), abs=1e-12)
+        reference = cohen_kappa_score(a[~gaps], b[~gaps])
+        assert cohen_kappa(np.where(gaps, -1, a), b) == pytest.approx(reference, abs=1e-12)
 
 
 @settings(max_examples=50, deadline=None)
@@ -435,13 +463,15 @@ def test_fleiss_kappa_is_that_of_statsmodels(k, n, people, seed):
 def answers_of(matrix, names):
     "A matrix of class numbers as a table of answers; -1: none."
     row, person = np.nonzero(matrix >= 0)
-    return pd.DataFrame(dict(row=row, annotator=np.array(names)[person], label=[f"class {k}" for k in matrix[row, person]]))
+    return pd.DataFrame(dict(row=row, annotator=np.array(names)[person],
+                             label=[f"class {k}" for k in matrix[row, person]]))
 
 
 def test_agreement_of_pairs():
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 3, 400)
-    matrix = np.stack([np.where(rng.random(400) < right, truth, rng.integers(0, 3, 400)) for right in (0.9, 0.9, 0.0)], axis=1)
+    matrix = np.stack([np.where(rng.random(400) < right, truth, rng.integers(0, 3, 400))
+                       for right in (0.9, 0.9, 0.0)], axis=1)
     matrix[:100, 1] = -1
     table = agreement(answers_of(matrix, ["a", "b", "c"]), replicates=200).set_index("pair")
     assert table.loc["a, b", "rows"] == 300 and table.loc["a, b", "low"] > 0.6
@@ -457,18 +487,22 @@ def test_intervals_of_kappa_cover_it():
     kappa = (np.trace(joint) - chance) / (1 - chance)
     for _ in range(400):
         cell = rng.choice(4, size=150, p=joint.ravel())
-        pair = agreement(answers_of(np.stack([cell // 2, cell % 2], axis=1), ["a", "b"]), replicates=300).iloc[0]
+        pair = agreement(answers_of(np.stack([cell // 2, cell % 2], axis=1), ["a", "b"]),
+                         replicates=300).iloc[0]
         hits += pair.low <= kappa <= pair.high
     assert 0.91 <= hits / 400 <= 0.98
 
 
 # consensus
 
-# answers of five anaesthetists about 45 patients; the first judged three times (Dawid and Skene 1979, table 1)
+# answers of five anaesthetists about 45 patients; the first judged three times (Dawid and Skene 1979)
+
+
 ANAESTHETISTS = """
-1111111 3334334 1122122 2223121 2223222 2223322 1222111 3333433 2222223 2322223 4444444 2223343 1111111 2223212 1211111
-1112111 1111111 1111111 2222221 2221322 2222222 2222221 2223222 2212222 1111111 1111111 2322222 1111111 1111111 1121121
-1111111 3333233 1111111 2222222 2223232 4334343 2212232 2323233 3333432 1111111 1111111 1212111 2322222 1211111 2222222""".split()
+1111111 3334334 1122122 2223121 2223222 2223322 1222111 3333433 2222223 2322223 4444444 2223343 1111111
+2223212 1211111 1112111 1111111 1111111 2222221 2221322 2222222 2222221 2223222 2212222 1111111 1111111
+2322222 1111111 1111111 1121121 1111111 3333233 1111111 2222222 2223232 4334343 2212232 2323233 3333432
+1111111 1111111 1212111 2322222 1211111 2222222""".split()
 
 
 def anaesthetists():
@@ -480,17 +514,24 @@ def anaesthetists():
 def test_dawid_and_skene_find_what_they_published():
     found = dawid_skene(*anaesthetists(), 4)
     assert found.prevalence.round(2).tolist() == [0.40, 0.42, 0.11, 0.07]
-    sure = {1: 0, 2: 3, 3: 1, 8: 2, 11: 3, 12: 2, 13: 0, 32: 2, 36: 3, 39: 2, 45: 1}  # patients whose class is beyond doubt
+    # patients whose class is beyond doubt
+    sure = {1: 0, 2: 3, 3: 1, 8: 2, 11: 3, 12: 2, 13: 0, 32: 2, 36: 3, 39: 2, 45: 1}
     assert all(found.probability[patient - 1, k] > 0.999 for patient, k in sure.items())
     doubtful = {7: [0.981, 0.019, 0, 0], 35: [0, 0.948, 0.052, 0], 38: [0, 0.021, 0.979, 0]}
     for patient, expected in doubtful.items():
         assert found.probability[patient - 1] == pytest.approx(expected, abs=6e-4)
-    assert found.confusion[0].round(2).tolist() == [[0.89, 0.11, 0, 0], [0.07, 0.88, 0.05, 0], [0, 0.34, 0.66, 0], [0, 0, 0.56, 0.44]]
-    assert found.confusion[1].round(2).tolist() == [[0.83, 0.17, 0, 0], [0.05, 0.63, 0.31, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
-    assert found.confusion[2].round(2).tolist() == [[1, 0, 0, 0], [0.11, 0.79, 0.11, 0], [0, 0.4, 0.2, 0.4], [0, 0, 0.67, 0.33]]
-    assert found.confusion[3].round(2).tolist() == [[0.94, 0.06, 0, 0], [0.05, 0.84, 0.1, 0], [0, 0, 0.8, 0.2], [0, 0, 0.33, 0.67]]
-    assert found.confusion[4].round(2).tolist() == [[1, 0, 0, 0], [0.16, 0.73, 0.11, 0], [0, 0.21, 0.79, 0], [0, 0, 0.33, 0.67]]
-    assert found.log_likelihood[[0, 1, 2, -1]] == pytest.approx([-205.091138, -194.550952, -193.159445, -192.890882], abs=5e-6)
+    assert found.confusion[0].round(2).tolist() == [[0.89, 0.11, 0, 0], [0.07, 0.88, 0.05, 0],
+                                                    [0, 0.34, 0.66, 0], [0, 0, 0.56, 0.44]]
+    assert found.confusion[1].round(2).tolist() == [[0.83, 0.17, 0, 0], [0.05, 0.63, 0.31, 0], [0, 0, 1, 0],
+                                                    [0, 0, 0, 1]]
+    assert found.confusion[2].round(2).tolist() == [[1, 0, 0, 0], [0.11, 0.79, 0.11, 0], [0, 0.4, 0.2, 0.4],
+                                                    [0, 0, 0.67, 0.33]]
+    assert found.confusion[3].round(2).tolist() == [[0.94, 0.06, 0, 0], [0.05, 0.84, 0.1, 0],
+                                                    [0, 0, 0.8, 0.2], [0, 0, 0.33, 0.67]]
+    assert found.confusion[4].round(2).tolist() == [[1, 0, 0, 0], [0.16, 0.73, 0.11, 0], [0, 0.21, 0.79, 0],
+                                                    [0, 0, 0.33, 0.67]]
+    assert found.log_likelihood[[0, 1, 2, -1]] == pytest.approx([-205.091138, -194.550952, -193.159445,
+                                                                 -192.890882], abs=5e-6)
 
 
 def by_loops(row, person, label, k, rounds, prior):
@@ -517,7 +558,8 @@ def by_loops(row, person, label, k, rounds, prior):
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(2, 4), st.integers(3, 12), st.integers(2, 4), st.integers(0, 10**6), st.sampled_from([0.0, 1.0]))
+@given(st.integers(2, 4), st.integers(3, 12), st.integers(2, 4), st.integers(0, 10**6),
+       st.sampled_from([0.0, 1.0]))
 def test_the_fast_form_is_the_slow_one(k, rows, people, seed, prior):
     rng = np.random.default_rng(seed)
     row, person = (x.ravel() for x in np.indices((rows, people)))
@@ -528,7 +570,8 @@ def test_the_fast_form_is_the_slow_one(k, rows, people, seed, prior):
     found = dawid_skene(row, person, label, k, rounds=4, smoothing=prior)
     if len(found.log_likelihood) == 4:
         p, theta = by_loops(row, person, label, k, 4, prior)
-        assert found.probability == pytest.approx(p, abs=1e-9) and found.confusion == pytest.approx(theta, abs=1e-9)
+        assert found.probability == pytest.approx(p, abs=1e-9)
+        assert found.confusion == pytest.approx(theta, abs=1e-9)
     if not prior:
         assert (np.diff(found.log_likelihood) > -1e-8).all()
 
@@ -567,7 +610,8 @@ def test_the_script_is_a_module_that_parses():
 
 
 def test_script_style_and_template_are_readable_and_name_the_same_things():
-    script, style, template = ((STATIC / f"desk.{kind}").read_text(encoding="utf-8") for kind in ("js", "css", "html"))
+    script, style, template = ((STATIC / f"desk.{kind}").read_text(encoding="utf-8")
+                               for kind in ("js", "css", "html"))
     assert max(len(line) for text in (script, style, template) for line in text.splitlines()) <= 110
     assert style.count("{") == style.count("}")
     styled = set(re.findall(r"\.((?:mlsys|desk)[\w-]*)", style))
@@ -579,7 +623,8 @@ def test_script_style_and_template_are_readable_and_name_the_same_things():
 
 def need_a_browser():
     if desk_lab.chromium() is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)("no Chromium on this system: `make browser` installs it")
+        without = pytest.fail if os.environ.get("CI") else pytest.skip
+        without("no Chromium on this system: `make browser` installs it")
 
 
 @pytest.fixture(scope="module")
@@ -601,7 +646,8 @@ def opened(lab, name, cell, pages=1):
     with desk_lab.browser(viewport=dict(width=1100, height=900)) as first:
         shown = [first, *(first.context.new_page() for _ in range(pages - 1))]
         for i, page in enumerate(shown):
-            desk_lab.notebook(folder / f"{name}{i}.ipynb", desk_lab.example(40), SAY_WHO.format(pid=f"{name}{i}.pid"), cell.format(i=i))
+            desk_lab.notebook(folder / f"{name}{i}.ipynb", desk_lab.example(40),
+                              SAY_WHO.format(pid=f"{name}{i}.pid"), cell.format(i=i))
             desk_lab.run_all(page, address, f"{name}{i}.ipynb")
         for page in shown:
             page.click(".mlsys-desk .desk-row", timeout=60_000)
@@ -610,9 +656,11 @@ def opened(lab, name, cell, pages=1):
 
 def press(page, key):
     "Press a key, and wait until the desk has answered; returns what it says."
-    page.evaluate("window.before = document.querySelector('.mlsys-desk > div').firstChild")  # every answer replaces the card
+    # every answer replaces the card
+    page.evaluate("window.before = document.querySelector('.mlsys-desk > div').firstChild")
     page.keyboard.press(key)
-    page.wait_for_function("document.querySelector('.mlsys-desk > div').firstChild !== window.before", timeout=10_000)
+    page.wait_for_function("document.querySelector('.mlsys-desk > div').firstChild !== window.before",
+                           timeout=10_000)
     return page.inner_text(".desk-message")
 
 
@@ -631,7 +679,8 @@ def test_label_by_keys_kill_the_kernel_and_lose_nothing(lab):
             key = "12lf"[i % 4]
             expected.append((row(page), {"1": "less", "l": "less"}.get(key, "five stars")))
             assert press(page, key) == f"Saved: {expected[-1][1]}."
-            assert [(e["row"], e["label"]) for e in lines(file)] == expected  # on disk before it is on the screen
+            # on disk before it is on the screen
+            assert [(e["row"], e["label"]) for e in lines(file)] == expected
         twentieth = row(page)
         for key in "xdda":  # keys of the notebook: cut, delete, insert
             page.keyboard.press(key)
@@ -639,14 +688,18 @@ def test_label_by_keys_kill_the_kernel_and_lose_nothing(lab):
         pid = int((folder / "kill0.pid").read_text())
         os.kill(pid, signal.SIGKILL)
         page.keyboard.press("1")
-        page.wait_for_function("document.querySelector('.mlsys-desk').classList.contains('desk-failed')", timeout=10_000)
-        assert page.inner_text(".desk-message").startswith("Not confirmed: the kernel does not answer") and len(lines(file)) == 20
+        page.wait_for_function("document.querySelector('.mlsys-desk').classList.contains('desk-failed')",
+                               timeout=10_000)
+        assert page.inner_text(".desk-message").startswith("Not confirmed: the kernel does not answer")
+        assert len(lines(file)) == 20
         # the server restarts the kernel and says so; then the cells are run again
         page.locator(".jp-Dialog button", has_text="Ok").click(timeout=30_000)
-        page.wait_for_function("window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'idle'", timeout=60_000)
+        session = "window.jupyterapp.shell.currentWidget.sessionContext.session"
+        page.wait_for_function(f"{session}.kernel.status === 'idle'", timeout=60_000)
         page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
         desk_lab.wait_for(lambda: (folder / "kill0.pid").read_text() not in ("", str(pid)), 60)
-        page.wait_for_function("document.querySelector('.desk-message')?.innerText.startsWith('Click')", timeout=30_000)
+        page.wait_for_function("document.querySelector('.desk-message')?.innerText.startsWith('Click')",
+                               timeout=30_000)
         assert page.inner_text(".desk-head span").startswith("anna 20 of 40 done") and row(page) == twentieth
         page.click(".mlsys-desk .desk-row")
         assert press(page, "2") == "Saved: five stars."
@@ -664,17 +717,20 @@ def test_skip_undo_buttons_and_focus(lab):
         assert press(page, "u") == "Not saved: there is nothing to undo"
         page.click(".desk-class >> nth=0")
         page.wait_for_function("document.querySelector('.desk-message').innerText === 'Saved: less.'")
-        assert page.evaluate("document.activeElement.className") == "mlsys-desk"  # a click leaves the keys working
+        # a click leaves the keys working
+        assert page.evaluate("document.activeElement.className") == "mlsys-desk"
         assert press(page, "f") == "Saved: five stars."
         page.keyboard.press("Tab")  # to a control in the desk: the row or a button
         assert page.evaluate("document.activeElement.closest('.mlsys-desk') !== null")
         page.focus(".desk-class >> nth=1")
         page.keyboard.press("Enter")
         page.wait_for_function("document.querySelector('.desk-head').innerText.includes('3 of 40')")
-        assert [e["event"] for e in lines(folder / "cora.jsonl")] == ["skip", "answer", "undo", "undo", "answer", "answer", "answer"]
+        assert [e["event"] for e in lines(folder / "cora.jsonl")] == ["skip", "answer", "undo", "undo",
+                                                                      "answer", "answer", "answer"]
         assert lines(folder / "cora.jsonl")[-1]["label"] == "five stars"
         assert all(b.get_attribute("aria-keyshortcuts") for b in page.locator(".mlsys-desk button").all())
-        assert page.get_attribute(".desk-message", "role") == "status" and page.get_attribute(".mlsys-desk", "aria-label")
+        assert page.get_attribute(".desk-message", "role") == "status"
+        assert page.get_attribute(".mlsys-desk", "aria-label")
 
 
 def test_two_people_two_kernels_one_file(lab):
@@ -683,13 +739,15 @@ def test_two_people_two_kernels_one_file(lab):
         for i in range(6):
             for name, page in zip(said, pages, strict=True):
                 page.bring_to_front()
-                said[name].append((row(page), "less" if (i + len(name + "x" * (name == "emil"))) % 2 else "five stars"))
+                odd = (i + len(name + "x" * (name == "emil"))) % 2
+                said[name].append((row(page), "less" if odd else "five stars"))
                 press(page, "1" if said[name][-1][1] == "less" else "2")
         written = lines(folder / "pair" / "all.jsonl")
         for name in said:
             assert [(e["row"], e["label"]) for e in written if e["annotator"] == name] == said[name]
         matrix = answer_matrix(read_answers(folder / "pair"), ["less", "five stars"])
-        assert matrix.codes.shape == (6, 2) and matrix.annotators == ["dora", "emil"] and (matrix.codes >= 0).all()
+        assert matrix.codes.shape == (6, 2) and matrix.annotators == ["dora", "emil"]
+        assert (matrix.codes >= 0).all()
 
 
 def test_the_desk_fits_a_narrow_cell_and_a_dark_page(tmp_path):
@@ -701,16 +759,30 @@ def test_the_desk_fits_a_narrow_cell_and_a_dark_page(tmp_path):
             assert page.evaluate("document.documentElement.scrollWidth <= 360")
             boxes = [b.bounding_box() for b in page.locator(".mlsys-desk button").all()]
             assert all(b["x"] >= 0 and b["x"] + b["width"] <= 360 and b["height"] >= 36 for b in boxes)
-            assert contrast(page, ".desk-message") >= 4.5 and contrast(page, ".desk-row dt") >= 4.5 and contrast(page, ".desk-class") >= 7
+            assert contrast(page, ".desk-message") >= 4.5 and contrast(page, ".desk-row dt") >= 4.5
+            assert contrast(page, ".desk-class") >= 7
+
+
+CONTRAST = """what => {
+    const pixel = (color) => {
+        const canvas = document.createElement("canvas").getContext("2d");
+        for (const fill of [getComputedStyle(document.body).backgroundColor, color]) {
+            canvas.fillStyle = fill;
+            canvas.fillRect(0, 0, 1, 1);
+        }
+        return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3);
+    };
+    const text = getComputedStyle(document.querySelector(what)).color;
+    return [text, getComputedStyle(document.body).backgroundColor].map(pixel);
+}"""
+
+
+def luminance(rgb):
+    x = np.array(rgb) / 255
+    return np.where(x <= 0.03928, x / 12.92, ((x + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]
 
 
 def contrast(page, what):
-    "Contrast of text and page as WCAG counts it, read off the pixels of a text that the browser has drawn in its colour on a canvas."
-    rgb = page.evaluate("""what => {
-        const pixel = (color) => { const c = document.createElement('canvas').getContext('2d');
-            for (const x of [getComputedStyle(document.body).backgroundColor, color]) { c.fillStyle = x; c.fillRect(0, 0, 1, 1); }
-            return [...c.getImageData(0, 0, 1, 1).data].slice(0, 3); };
-        return [getComputedStyle(document.querySelector(what)).color, getComputedStyle(document.body).backgroundColor].map(pixel); }""", what)
-    light = [sum(w * (c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4) for w, c in zip((0.2126, 0.7152, 0.0722), np.array(x) / 255,
-                                                                                                    strict=True)) for x in rgb]
+    "Contrast of text and page as WCAG counts it, of pixels that the browser has drawn in their colours."
+    light = [luminance(rgb) for rgb in page.evaluate(CONTRAST, what)]
     return (max(light) + 0.05) / (min(light) + 0.05)
