@@ -35,7 +35,7 @@ def table():
 
 
 def over_columns():
-    from mlsys.labeling import LabelFunction as F
+    from mlsys.labeling.functions import LabelFunction as F
     if os.environ["TABLE"] in COPIES:
         return [*(F(n, lambda x, p=p: x.review.has(*p), c) for n, (c, p) in PHRASES.items()),
                 *(F(n, lambda x, p=p: x.review.matches(p), c) for n, (c, p) in PATTERNS.items())]
