@@ -19,6 +19,11 @@ import typer
 # %% ../nbs/92_cli.ipynb #bf0d0bd6
 from . import core
 from .core import BadInput
+from .formats.columns import label_values
+from .formats.conversion import convert_text
+from .formats.datasets import prepare
+from .formats.periods import positive_value
+from .formats.read import BUNDLED, BUNDLED_CARDS
 
 # %% ../nbs/92_cli.ipynb #f1467224
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -75,12 +80,12 @@ def draft_card(
     excluded."""
     from mlsys import formats, testing
     home, source = card.absolute().parent, data["source"]
-    if source not in formats.BUNDLED:
+    if source not in BUNDLED:
         data["source"] = os.path.relpath(Path(source).absolute(), home) if "://" not in source else source
-    else: data = formats.BUNDLED_CARDS[source] | {k: v for k, v in data.items() if v}
+    else: data = BUNDLED_CARDS[source] | {k: v for k, v in data.items() if v}
     s = core.Settings(data=core.Data(**data), home=home)
-    table, _ = formats.prepared(s)
-    labels = formats.label_values(table[s.data.target], formats.positive_value(table[s.data.target], s))
+    table, _ = prepare(s)
+    labels = label_values(table[s.data.target], positive_value(table[s.data.target], s))
     known = {s.data.target, s.data.time, s.data.entity, "_row", *s.data.exclude}
     leaks = testing.leaks(table.drop_columns([c for c in table.column_names if c in known]), labels)
     data = s.data.model_copy(update={"exclude": (*s.data.exclude, *leaks)})
@@ -168,7 +173,7 @@ def convert(
     from mlsys import formats
     result = formats.convert(src, dst, [c.strip() for c in columns.split(",") if c.strip()] or None,
                              where or None)
-    say(result, formats.convert_text(result), as_json)
+    say(result, convert_text(result), as_json)
 
 # %% ../nbs/92_cli.ipynb #dc90f98d
 @app.command()
@@ -232,7 +237,7 @@ def _replay(data, suite, good, as_json):
     "Judge quarantined rows again; exit code 1 if some stay."
     from mlsys import formats, testing
     if not good: raise BadInput("--replay needs --good FILE for the rows that come out")
-    rows = formats.open_source(data).num_rows
+    rows = formats.read_table(data).num_rows
     out = len(testing.replay(data, suite, good=good))
     stay = rows - out
     say(dict(out=out, stay=stay, good=good, file=data),

@@ -21,6 +21,8 @@ import pyarrow.parquet as pq
 # %% ../nbs/12_inference.ipynb #e2dc8af6
 from . import core, formats, training
 from .core import BadInput, nearest, shown
+from .formats.columns import plain_types
+from .formats.text import check_names
 
 # %% ../nbs/12_inference.ipynb #d762816a
 def _text(t): return pa.types.is_string(t) or pa.types.is_null(t)
@@ -73,12 +75,12 @@ def open_rows(
         schema, rows = file.schema_arrow, file.metadata.num_rows
         def read(columns, n): return file.iter_batches(n, columns=columns)
     else:
-        table = formats.open_source(source)
+        table = formats.read_table(source)
         schema, rows = table.schema, len(table)
         def read(columns, n): return table.select(columns).to_batches(max_chunksize=n)
-    formats._check_names(schema.names, path)
+    check_names(schema.names, path)
     if not rows: raise BadInput(f"{shown(path)}: it has columns but no rows; there is nothing to score")
-    return Source(shown(path), rows, formats.plain_types(schema.empty_table()).schema, read)
+    return Source(shown(path), rows, plain_types(schema.empty_table()).schema, read)
 
 def _damaged(path, error):
     "The sentence for a file that cannot be read to its end."
@@ -97,7 +99,7 @@ def tables(
         try: batch = next(found, None)
         except (pa.ArrowException, OSError) as e: raise _damaged(source.where, e) from None
         if batch is None: return
-        if len(batch): yield first, formats.plain_types(pa.Table.from_batches([batch]))
+        if len(batch): yield first, plain_types(pa.Table.from_batches([batch]))
         first += len(batch)
 
 # %% ../nbs/12_inference.ipynb #1a525121

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 # %% ../../nbs/07a_online.stream.ipynb #4d5af02e
 from .. import core, formats, training
 from ..core import BadInput, Settings
+from ..formats.read import bundled_part
 
 # %% ../../nbs/07a_online.stream.ipynb #8e2d7691
 NEVER = np.iinfo(np.int64).max  # time of a label that does not come
@@ -50,7 +51,7 @@ def clock_minutes(clock: pd.Series) -> pd.Series:
 def flight_minutes(flights: pd.DataFrame) -> np.ndarray:  # nan for a cancelled flight
     """Minutes from leaving the gate to arriving at one: the clocks at both ends, brought to one zone. A flight
     takes less than a day, so the remainder is the answer."""
-    airports = formats._packaged("airports").to_pandas().set_index("faa").tzone
+    airports = bundled_part("airports").to_pandas().set_index("faa").tzone
     there = zone_minutes(flights.time_hour, flights.dest.map(airports).fillna(NO_ZONE))
     here = zone_minutes(flights.time_hour, pd.Series("America/New_York", flights.index))
     landed, left = clock_minutes(flights.arr_time) - there, clock_minutes(flights.dep_time) - here
