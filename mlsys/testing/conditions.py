@@ -161,7 +161,7 @@ def _mapped(x: pd.Series, places: dict) -> np.ndarray:
     "The place of each value of a pandas column, -1 for none."
     return x.map(places).astype(float).fillna(-1).to_numpy(int)
 
-# %% ../../nbs/03e_testing.conditions.ipynb #31214d4f
+# %% ../../nbs/03e_testing.conditions.ipynb #c0aa9df7
 class ConditionalDependency(Dependency):
     "What a column may hold where other columns have certain values; other cases are free."
     given: list[str] = pydantic.Field(min_length=1, max_length=2)
@@ -217,7 +217,9 @@ class ConditionalDependency(Dependency):
         "Rows whose value is not what the case lists; a row of no case passes, and so does a missing value."
         if number:
             low, high = (ends[of.place].take(of.index) for ends in self.ranges)
-            return (x < low) | (x > high)
+            wrong = (x < low) | (x > high)
+            # what is infinite is a matter for the range
+            return wrong & np.isfinite(x) if wrong.any() else wrong
         word = indexed(x, self.words.words)
         refused = (~self.words.allowed)[of.place][:, word.place].ravel()
         return refused.take(of.index * len(word.place) + word.index)
@@ -257,7 +259,8 @@ class ConditionalDependency(Dependency):
         content = self.cases.get(" | ".join(_key(v) for v in given)) if None not in given else None
         if content is None: return True
         if v is None: return not (self.required and content)
-        if not content or type(v) is not str: return bool(content) and content[0] <= v <= content[1]
+        if not content or type(v) is not str:
+            return bool(content) and (content[0] <= v <= content[1] or math.isinf(v))
         # a word that no case knows is a matter for the list of words
         return v in content or v not in self.words.words
 
@@ -267,7 +270,8 @@ class ConditionalDependency(Dependency):
         ]
         case = self.lookup.case[tuple(_mapped(frame[g], found) for g, found in zip(self.given, labels))]
         x, gone = frame[self.column], absent(frame[self.column])
-        if kinds[self.column] == "number": wrong = (x < self.ranges[0][case]) | (x > self.ranges[1][case])
+        if kinds[self.column] == "number":
+            wrong = ((x < self.ranges[0][case]) | (x > self.ranges[1][case])) & (x.abs() != math.inf)
         else: wrong = ~self.words.allowed[case, _mapped(x, {w: i for i, w in enumerate(self.words.words)})]
         wrong = (wrong | self.duties.empty[case]) & (case >= 0) & ~gone
         return ~(wrong | (gone & self.duties.filled[case]))

@@ -175,13 +175,18 @@ def closed_words(
     if not 0 < len(used) <= min(MAX_WORDS, len(known) / 20) or _news(known) > NEW_WORDS: return None
     return sorted(w for w in coded.dictionary.take(pa.array(used)).to_pylist() if w != "") or None
 
-# %% ../../nbs/03b_testing.values.ipynb #96daf926
+# %% ../../nbs/03b_testing.values.ipynb #fc11fb0e
 SIGNS = ((r"\p{Ll}+", "a"), (r"\p{Lu}+", "A"), (r"\p{Nd}+", "9"))  # runs of letters and digits
 
 _ASCII = np.frombuffer(
     re.sub(b"[0-9]", b"9", re.sub(b"[A-Z]", b"A", re.sub(b"[a-z]", b"a", bytes(range(128))))), np.uint8
 )
 
+def _starts(signs: np.ndarray) -> np.ndarray:
+    "Where a run starts; signs other than a, A and 9 make no runs."
+    return np.append(True, signs[1:] != signs[:-1]) | ~np.isin(signs, np.frombuffer(b"aA9", np.uint8))
+
+# %% ../../nbs/03b_testing.values.ipynb #52e79de1
 def _ascii_shapes(words: pa.Array) -> pa.Array | None:
     "All shapes at once, where all letters are ASCII and no word is null: the first letter of a run stays."
     if not len(words) or words.null_count: return None
@@ -193,11 +198,6 @@ def _ascii_shapes(words: pa.Array) -> pa.Array | None:
     kept[(ends[:-1] - ends[0])[np.diff(ends) > 0]] = True
     ends = np.append(0, np.cumsum(kept))[ends - ends[0]].astype(np.int32)
     return pa.StringArray.from_buffers(len(words), pa.py_buffer(ends), pa.py_buffer(signs[kept]))
-
-# %% ../../nbs/03b_testing.values.ipynb #ae7cbd5e
-def _starts(signs: np.ndarray) -> np.ndarray:
-    "Where a run starts; signs other than a, A and 9 make no runs."
-    return np.append(True, signs[1:] != signs[:-1]) | ~np.isin(signs, np.frombuffer(b"aA9", np.uint8))
 
 # %% ../../nbs/03b_testing.values.ipynb #42879962
 def shapes_of(
