@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['TYPOS', 'LEVELS', 'NUMBERS', 'TEXTS', 'TIMES', 'ANY', 'TO_1970', 'CORRUPTIONS', 'Corrupted', 'comparable',
-           'differing', 'replaced', 'floats', 'scaled', 'sign_flip', 'placeholder', 'has_decimals', 'decimals',
+           'differing', 'replaced', 'doubles', 'scaled', 'sign_flip', 'placeholder', 'has_decimals', 'decimals',
            'rounded_unit', 'drawn', 'decimal_comma', 'reworded', 'letters_swapped', 'typo', 'encoding_damage',
-           'new_category', 'null_spike', 'shifted_time', 'misaligned', 'stuck', 'next_of_its_type', 'plain', 'swapped',
-           'with_more', 'duplicated', 'duplicated_hour', 'out_of_order', 'left', 'truncated', 'most_frequent', 'biased',
-           'Corruption', 'corruption_for', 'corrupt']
+           'new_category', 'null_spike', 'shifted_time', 'misaligned', 'stuck', 'next_of_its_type', 'in_one_piece',
+           'swapped', 'with_more', 'duplicated', 'duplicated_hour', 'out_of_order', 'remaining', 'truncated',
+           'most_frequent', 'biased', 'Corruption', 'corruption_for', 'corrupt']
 
 # %% ../../nbs/03n_testing.corruptions.ipynb #376ae74b
 from collections.abc import Callable
@@ -20,10 +20,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-# %% ../../nbs/03n_testing.corruptions.ipynb #d65b393b
+# %% ../../nbs/03n_testing.corruptions.ipynb #fefbc3e2
 from ..core import BadInput, nearest
 from ..formats.frames import like, to_arrow
-from .columns import as_text, kind_of, one_array, parsed
+from .columns import as_text, kind_of, one_array, parsed, with_dictionary
 
 # %% ../../nbs/03n_testing.corruptions.ipynb #7fc0035b
 class Corrupted(NamedTuple):
@@ -49,17 +49,17 @@ def replaced(table: pa.Table, name: str, column: pa.Array) -> Corrupted:
     at = table.column_names.index(name)
     return Corrupted(table.set_column(at, name, column), differing(one_array(table[name]), column))
 
-# %% ../../nbs/03n_testing.corruptions.ipynb #a1e60f70
-def floats(column: pa.Array) -> pa.Array: return column.cast(pa.float64())
+# %% ../../nbs/03n_testing.corruptions.ipynb #4b5ede10
+def doubles(column: pa.Array) -> pa.Array: return column.cast(pa.float64())
 
 def scaled(column: pa.Array, level: float, rng) -> pa.Array:
     "Another unit, or a lost decimal point: each value times `level`."
-    return pc.multiply(floats(column), float(level))
+    return pc.multiply(doubles(column), float(level))
 
-# %% ../../nbs/03n_testing.corruptions.ipynb #2c188935
+# %% ../../nbs/03n_testing.corruptions.ipynb #10854f63
 def sign_flip(column: pa.Array, level: float, rng) -> pa.Array:
     "A minus too many."
-    return pc.multiply(floats(column), -1.0)
+    return pc.multiply(doubles(column), -1.0)
 
 def placeholder(column: pa.Array, level: float, rng) -> pa.Array:
     "A number that stands for `missing`."
@@ -74,26 +74,26 @@ def decimals(column: pa.Array, most: int = 6) -> int:
     "How many digits behind the point the numbers have."
     return next((d for d in range(most) if has_decimals(column, d)), most)
 
-# %% ../../nbs/03n_testing.corruptions.ipynb #2e5d0c29
+# %% ../../nbs/03n_testing.corruptions.ipynb #0f4e2f14
 def rounded_unit(column: pa.Array, level: float, rng) -> pa.Array:
     "Another unit, rounded to as many digits as the column had."
-    old = floats(column)
+    old = doubles(column)
     return pc.round(pc.multiply(old, float(level)), decimals(old))
 
 def drawn(rows: int, share: float, rng) -> pa.Array:
     "A share of the rows, at random, as a mask."
     return pa.array(rng.random(rows) < share)
 
-# %% ../../nbs/03n_testing.corruptions.ipynb #5990f4f8
+# %% ../../nbs/03n_testing.corruptions.ipynb #6b711efc
 def decimal_comma(column: pa.Array, level: float, rng) -> pa.Array:
     "In a share of the rows the number comes as text with a comma."
-    text = as_text(floats(column))
+    text = as_text(doubles(column))
     return pc.if_else(drawn(len(column), level, rng), pc.replace_substring(text, ".", ","), text)
 
-# %% ../../nbs/03n_testing.corruptions.ipynb #f09c3126
+# %% ../../nbs/03n_testing.corruptions.ipynb #4d9ae77b
 def reworded(column: pa.Array, damage: Callable[[str], str]) -> pa.Array:
     "Each word of a column, damaged."
-    coded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    coded = with_dictionary(column)
     return pa.array(map(damage, coded.dictionary.to_pylist()), pa.string()).take(coded.indices)
 
 def letters_swapped(word: str) -> str:
@@ -138,22 +138,22 @@ def stuck(column: pa.Array, level: float, rng) -> pa.Array:
     at[start:start + rows] = start
     return column.take(pa.array(at))
 
-# %% ../../nbs/03n_testing.corruptions.ipynb #d13433c4
+# %% ../../nbs/03n_testing.corruptions.ipynb #453160f3
 def next_of_its_type(table: pa.Table, name: str) -> str:
     "The next column that holds the same type, around the end."
     names = [c for c in table.column_names if kind_of(table[c].type) == kind_of(table[name].type)]
     return names[(names.index(name) + 1) % len(names)]
 
-def plain(column: pa.ChunkedArray) -> pa.Array:
+def in_one_piece(column: pa.ChunkedArray) -> pa.Array:
     "In one piece, and all numbers of one type."
     column = one_array(column)
-    return floats(column) if kind_of(column.type) == "number" else column
+    return doubles(column) if kind_of(column.type) == "number" else column
 
-# %% ../../nbs/03n_testing.corruptions.ipynb #f2788ade
+# %% ../../nbs/03n_testing.corruptions.ipynb #e1f4cd5a
 def swapped(table: pa.Table, name: str, level: float, rng) -> Corrupted:
     "A column and the next of its type change places, in a share of the rows."
     other, mask = next_of_its_type(table, name), drawn(len(table), level, rng)
-    a, b = plain(table[name]), plain(table[other])
+    a, b = in_one_piece(table[name]), in_one_piece(table[other])
     table, first = replaced(table, name, pc.if_else(mask, b, a))
     table, second = replaced(table, other, pc.if_else(mask, a, b))
     return Corrupted(table, first | second)
@@ -182,16 +182,16 @@ def out_of_order(table: pa.Table, name: str, level: float, rng) -> Corrupted:
     at[moved] = rng.permutation(moved)
     return Corrupted(table.take(pa.array(at)), at != np.arange(len(table)))
 
-# %% ../../nbs/03n_testing.corruptions.ipynb #e0c2864e
-def left(table: pa.Table) -> Corrupted:
+# %% ../../nbs/03n_testing.corruptions.ipynb #783ffcee
+def remaining(table: pa.Table) -> Corrupted:
     "What is left of a table; no row shows that others are lost."
     return Corrupted(table, np.ones(len(table), bool))
 
 def truncated(table: pa.Table, name: str, level: float, rng) -> Corrupted:
     "The last rows are lost."
-    return left(table.slice(0, int(len(table) * (1 - level))))
+    return remaining(table.slice(0, int(len(table) * (1 - level))))
 
-# %% ../../nbs/03n_testing.corruptions.ipynb #beae018e
+# %% ../../nbs/03n_testing.corruptions.ipynb #11270ed3
 def most_frequent(column: pa.ChunkedArray) -> np.ndarray:
     "Which rows have the most frequent word."
     words = one_array(column).cast(pa.string()).dictionary_encode().indices
@@ -199,7 +199,7 @@ def most_frequent(column: pa.ChunkedArray) -> np.ndarray:
 
 def biased(table: pa.Table, name: str, level: float, rng) -> Corrupted:
     "Of the rows with the most frequent word only a share arrives."
-    return left(table.filter(pa.array(~most_frequent(table[name]) | (rng.random(len(table)) < level))))
+    return remaining(table.filter(pa.array(~most_frequent(table[name]) | (rng.random(len(table)) < level))))
 
 # %% ../../nbs/03n_testing.corruptions.ipynb #ed5adc4b
 LEVELS = ("mild", "middle", "severe")

@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['ROWS', 'SCHEMA_RULES', 'REVEALED', 'ALARMS', 'Trial', 'fits', 'trials_of', 'chosen', 'trials', 'RowRecall',
            'questioned', 'row_recall', 'recall', 'TableVerdict', 'newest', 'findings_by_rule', 'table_verdict',
-           'table_verdicts', 'common_columns', 'numbers_of_both', 'shown', 'found_by', 'classifier_two_sample_test',
-           'keys', 'can_be_told', 'detectable', 'pooled_recall', 'mean_recall', 'recall_of_revealed', 'by_corruption']
+           'table_verdicts', 'common_columns', 'numbers_of_both', 'two_sample_classifier', 'found_by',
+           'classifier_two_sample_test', 'keys', 'can_be_told', 'detectable', 'pooled_recall', 'mean_recall',
+           'recall_of_revealed', 'by_corruption']
 
 # %% ../../nbs/03o_testing.detection.ipynb #1c4d00d0
 import math
@@ -160,8 +161,8 @@ def numbers_of_both(clean: pa.Table, damaged: pa.Table) -> tuple[np.ndarray, np.
     both = plain_features(pa.concat_tables([clean, damaged]))
     return both[:len(clean)], both[len(clean):]
 
-# %% ../../nbs/03o_testing.detection.ipynb #79d5bec3
-def shown(clean: np.ndarray, damaged: np.ndarray, rounds: int) -> Boosted:
+# %% ../../nbs/03o_testing.detection.ipynb #578299cf
+def two_sample_classifier(clean: np.ndarray, damaged: np.ndarray, rounds: int) -> Boosted:
     "A classifier that was shown these rows with the answer."
     x, y = np.concatenate([clean, damaged]), np.repeat([0, 1], [len(clean), len(damaged)])
     return boosted(x, y, 0.5, max_iter=rounds, random_state=0)
@@ -170,7 +171,7 @@ def found_by(model: Boosted, clean: np.ndarray, damaged: np.ndarray) -> float:
     "Share of the damaged rows that score above all but `ALARMS` of the clean ones."
     return float((model.proba(damaged) > np.quantile(model.proba(clean), 1 - ALARMS)).mean())
 
-# %% ../../nbs/03o_testing.detection.ipynb #2551fcab
+# %% ../../nbs/03o_testing.detection.ipynb #da523017
 def classifier_two_sample_test(
     clean: pa.Table,
     damaged: pa.Table,    # the same rows, damaged
@@ -181,7 +182,7 @@ def classifier_two_sample_test(
     fit = np.arange(len(clean)) % 2 == 0
     if not (changed & ~fit).any() or not (changed & fit).any(): return 0.0
     a, b = numbers_of_both(clean, damaged)
-    return found_by(shown(a[fit], b[fit & changed], rounds), a[~fit], b[~fit & changed])
+    return found_by(two_sample_classifier(a[fit], b[fit & changed], rounds), a[~fit], b[~fit & changed])
 
 # %% ../../nbs/03o_testing.detection.ipynb #b293a414
 def keys(found: pd.DataFrame) -> list[tuple[str, str, int]]:
