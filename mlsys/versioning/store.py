@@ -329,12 +329,13 @@ def save_path(
     if path.is_dir(): add_files(cache, hashed.entry.fs, {hashed.entry.path: hashed.entry.oid}, shown(path))
     return hashed.output
 
-# %% ../../nbs/04a_versioning.store.ipynb #63eae6a8
+# %% ../../nbs/04a_versioning.store.ipynb #e4b2c1b1
 def _table_batches(table: Any) -> pa.RecordBatchReader:
     "A table piece by piece; pandas with its index."
     if not isinstance(table, pd.DataFrame): return frames.to_batches(table)
     frames.check_columns(table.columns)
-    try: return pa.Table.from_pandas(table).to_reader()
+    named = any(name is not None for name in table.index.names)  # a nameless one that only counts needs no column
+    try: return pa.Table.from_pandas(table, preserve_index=named or None).to_reader()
     except (pa.ArrowException, TypeError, ValueError) as e:
         raise BadInput(f"the table cannot be written as Parquet: {str(e).splitlines()[0]}") from None
 
@@ -348,7 +349,7 @@ def write_table(
         for batch in batches: writer.write_batch(batch)
     return path
 
-# %% ../../nbs/04a_versioning.store.ipynb #5caa7d45
+# %% ../../nbs/04a_versioning.store.ipynb #ad109652
 def _default_name(path: Path, store: Path) -> str:
     "The name of a path in a version."
     return path.relative_to(store.parent).as_posix() if store.parent in path.parents else path.name
@@ -359,7 +360,7 @@ def _table_name(name: str) -> str:
 
 def _as_mapping(given: Any, name: str, store: Path) -> dict[str, Any]:
     "What is to be saved, by name."
-    if isinstance(given, Mapping): return dict(given)
+    if isinstance(given, Mapping) and not name: return dict(given)
     if not frames.is_path(given) and not isinstance(given, (list, tuple, set)):
         if not name: raise BadInput("a table needs a name to be saved under: `snapshot(table, name='flights')`")
         return {name: given}
@@ -399,14 +400,14 @@ def _unchanged(store: Path, kind: str, outs: dict[str, Output], about: dict) -> 
     last = next((x for x in log(store) if x.kind == kind and x.outs.keys() == outs.keys()), None)
     return last if last and last.outs == outs and last.about == about else None
 
-# %% ../../nbs/04a_versioning.store.ipynb #286e44f8
+# %% ../../nbs/04a_versioning.store.ipynb #3070f3d4
 def snapshot(
     paths: Any,                       # a path, a list of paths, a table, or {name: path or table}
     message: str = "",                # why
     store: str | Path | None = None,  # folder of the store; made where it is missing
     kind: str = "data",               # `data` or `model`
     about: dict | None = None,        # anything that JSON can hold
-    name: str = "",                   # under which a single path or table is saved; a table needs one
+    name: str = "",                   # of a single path or table; a table needs one, and is saved as `NAME.parquet`
 ) -> Snapshot:                        # the new version; the last one if nothing has changed
     "Save files, folders and tables as a version."
     store, about = find_store(store, create=True), about or {}

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['IN_MEMORY', 'NAMELESS_INDEX', 'INTEGERS', 'FLOATS', 'ZONED', 'TIMES', 'MAX_KEY', 'MAX_SHARED', 'SEPARATED', 'quoted',
-           'quoted_list', 'check_case', 'literal', 'at_version', 'open_table_view', 'kind_of', 'common_type',
-           'value_sql', 'Pair', 'Tables', 'cast_views', 'Key', 'find_key']
+           'quoted_list', 'check_case', 'literal', 'at_version', 'open_table_view', 'is_category', 'kind_of',
+           'common_type', 'value_sql', 'Pair', 'Tables', 'cast_views', 'Key', 'find_key']
 
 # %% ../../nbs/04g_versioning.tables.ipynb #0f1067c1
 import math, os, re
@@ -139,45 +139,50 @@ def open_table_view(
         reason = str(e).splitlines()[0][:90]
         raise BadInput(f"{shown(what)}: not a readable Parquet file ({reason}); was it copied completely?") from None
 
-# %% ../../nbs/04g_versioning.tables.ipynb #7d564412
+# %% ../../nbs/04g_versioning.tables.ipynb #5c556967
 INTEGERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT"}
 FLOATS = {"FLOAT", "DOUBLE"}
 ZONED = "TIMESTAMP WITH TIME ZONE"
 TIMES = {"DATE", "TIMESTAMP", ZONED, "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS"}
 
+def is_category(sql_type: str) -> bool: return sql_type.startswith("ENUM")
+
 def kind_of(sql_type: str) -> str:  # number, time, text, other
     "What a column of a type of DuckDB holds."
     if sql_type in INTEGERS | FLOATS or sql_type.startswith("DECIMAL"): return "number"
     if sql_type in TIMES: return "time"
-    return "text" if sql_type == "VARCHAR" else "other"
+    return "text" if sql_type == "VARCHAR" or is_category(sql_type) else "other"
 
 def common_type(a: str, b: str) -> str:
     "The type in which columns of two types are compared."
-    kinds = {kind_of(a), kind_of(b)}
     if a == b: return a
+    kinds = {kind_of(a), kind_of(b)}
     if kinds == {"time"}: return ZONED if ZONED in (a, b) else "TIMESTAMP"
     if kinds != {"number"}: return "VARCHAR"
     if {a, b} <= INTEGERS: return "HUGEINT"
     return "FLOAT" if {a, b} == FLOATS else "DOUBLE"  # of two precisions the lesser
 
-# %% ../../nbs/04g_versioning.tables.ipynb #a70b1653
+# %% ../../nbs/04g_versioning.tables.ipynb #b22c8a2b
 def value_sql(name: str, sql_type: str, to: str) -> str:
     "A column in the type of comparison."
     value = quoted(name)
     if sql_type in FLOATS: value = f"(case when isnan({value}) then null else {value} + 0 end)"
     return value if sql_type == to else f"cast({value} as {to})"
 
-def _column_types(con: duckdb.DuckDBPyConnection, view: str) -> dict[str, str]:  # {column: type}
-    "The columns of a view."
-    return dict(con.execute(f"select column_name, column_type from (describe {view})").fetchall())
+def _given_types(con, side: str, ignore) -> dict[str, str]:  # {column: type}
+    "The columns of `a_given` that count."
+    columns = con.execute(f"select column_name, column_type from (describe {side}_given)").fetchall()
+    return {name: sql_type for name, sql_type in columns if name not in ignore}
 
-def _raw_view(con: duckdb.DuckDBPyConnection, side: str) -> dict[str, str]:
-    "The view `a_raw` over `a_given`, categories as text; its columns and types."
-    given = {n: t for n, t in _column_types(con, f"{side}_given").items() if not NAMELESS_INDEX.fullmatch(n)}
-    types = {n: "VARCHAR" if t.startswith("ENUM") else t for n, t in given.items()}
-    columns = ", ".join(f"{quoted(n)}::{types[n]} as {quoted(n)}" if types[n] != t else quoted(n) for n, t in given.items())
-    con.execute(f"create view {side}_raw as select {columns} from {side}_given")
-    return types
+def _raw_types(given, other) -> dict[str, str]:
+    "Types of one side, without nameless indexes; categories that are not those of the other side are text."
+    types = {n: t for n, t in given.items() if not NAMELESS_INDEX.fullmatch(n)}
+    return {n: "VARCHAR" if is_category(t) and other.get(n) != t else t for n, t in types.items()}
+
+def _raw_view(con, side: str, given, types) -> None:
+    "The view `a_raw` over `a_given`."
+    columns = (f"{quoted(n)}::{t} as {quoted(n)}" if t != given[n] else quoted(n) for n, t in types.items())
+    con.execute(f"create view {side}_raw as select {', '.join(columns)} from {side}_given")
 
 # %% ../../nbs/04g_versioning.tables.ipynb #6a6cd7fd
 class Pair(NamedTuple):
@@ -204,16 +209,17 @@ def _cast_view(con: duckdb.DuckDBPyConnection, side: str, types: Mapping[str, st
     con.execute(f"create view {side} as select {columns} from {side}_raw")
     return con.execute(f"select count(*) from {side}").fetchone()[0]
 
-# %% ../../nbs/04g_versioning.tables.ipynb #db9258c8
+# %% ../../nbs/04g_versioning.tables.ipynb #153e7ca4
 def cast_views(
     con: duckdb.DuckDBPyConnection,  # with the views `a_given` and `b_given`
     ignore: Iterable[str] = (),      # columns that do not count
 ) -> Tables:                         # raises BadInput where no column is in both
     "The two tables with common columns in common types."
-    ignore = set(ignore)
-    types = Pair(*({n: t for n, t in _raw_view(con, side).items() if n not in ignore} for side in "ab"))
+    given = [_given_types(con, side, set(ignore)) for side in "ab"]
+    types = Pair(_raw_types(*given), _raw_types(*reversed(given)))
     common = _common_types(types)
-    rows = Pair(*(_cast_view(con, side, mine, common) for side, mine in zip("ab", types)))
+    for side, mine, raw in zip("ab", given, types): _raw_view(con, side, mine, raw)
+    rows = Pair(*(_cast_view(con, side, raw, common) for side, raw in zip("ab", types)))
     con.execute("create temp view both_sides as select 0 as side, * from a union all select 1 as side, * from b")
     return Tables(con, types, common, rows)
 
