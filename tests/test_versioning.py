@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlsys import core, formats, training, versioning
-from mlsys.versioning.checkpoints import code_commit, model_digest, rows_digest
+from mlsys.versioning.checkpoints import code_commit, model_digest, rows_digest, training_rows
 from mlsys.versioning.retention import retention_plan
 from mlsys.versioning.store import STORE, Snapshot, find, find_store, fingerprint, parse_snapshot, snapshot_text
 
@@ -259,7 +259,7 @@ def test_lineage_from_a_checkpoint(system, tmp_path):
     bundle = core.folder(s, "training") / "bundle"
     assert model_digest(bundle) == training.load_bundle(bundle).digest
     data = versioning.snapshot({"data": core.folder(s, "my"), "tests": core.folder(s, "testing")}, "all", store=store)
-    rows = versioning.training_rows(core.folder(s, "my"), core.folder(s, "testing") / "quarantine.parquet")
+    rows = training_rows(core.folder(s, "my"), core.folder(s, "testing") / "quarantine.parquet")
     theirs = training.labelled(formats.dataset(s), s, formats.dataset(s).train)["_row"].to_numpy()
     assert np.array_equal(rows, np.sort(theirs))  # those that chapter 06 takes
     suite = core.folder(s, "testing") / "suite.json"

@@ -20,10 +20,11 @@ import duckdb
 import numpy as np
 import pandas as pd
 
-# %% ../../nbs/04h_versioning.changes.ipynb #f68d09c8
+# %% ../../nbs/04h_versioning.changes.ipynb #d18fda6b
 from .. import core
 from ..core import BadInput, nearest, shown
 from ..formats import frames
+from .store import StorePath
 from .tables import (Pair, Tables, cast_views, find_key, kind_of, literal, open_table_view, quoted, quoted_list,
                                      value_sql)
 
@@ -45,7 +46,7 @@ class Comparison:
     def run(self, sql: str) -> duckdb.DuckDBPyConnection: return self.tables.con.execute(sql)
     def number(self, name: str) -> int: return self.names.index(name)
 
-# %% ../../nbs/04h_versioning.changes.ipynb #a62ef8d3
+# %% ../../nbs/04h_versioning.changes.ipynb #27e5d50e
 def _unequal(c: Comparison, name: str) -> str:
     "SQL: do the two values of a column differ?"
     i = c.number(name)
@@ -56,7 +57,7 @@ def _unequal(c: Comparison, name: str) -> str:
     near = f"isfinite({a}) and isfinite({b}) and abs({a} - {b}) <= {allowed}"
     return f"({differ} and not coalesce({near}, false))"
 
-def _equal_keys(key: Iterable[str], a: str, b: str) -> str:
+def _equal_keys(key: Iterable, a: str, b: str) -> str:
     "SQL: is it the same key in two tables?"
     return " and ".join(f"{a}.{quoted(k)} is not distinct from {b}.{quoted(k)}" for k in key)
 
@@ -110,7 +111,7 @@ def find_differing(c: Comparison) -> Pair:  # keys of each side that occur more 
     if not c.key or any(doubled): _compare_whole(c)
     return doubled
 
-# %% ../../nbs/04h_versioning.changes.ipynb #85ea39fd
+# %% ../../nbs/04h_versioning.changes.ipynb #264f82c9
 class Example(NamedTuple):
     "A change of a value, and how often it is."
     before: str
@@ -125,9 +126,9 @@ class Changes(NamedTuple):
     shift: float | None      # numbers: mean of new - old in the changed rows
     examples: list[Example]  # the most frequent changes
 
-def _or_missing(value: str | None) -> str: return "missing" if value is None else value
+def _or_missing(value) -> str: return "missing" if value is None else value
 
-# %% ../../nbs/04h_versioning.changes.ipynb #201d94db
+# %% ../../nbs/04h_versioning.changes.ipynb #be00bfea
 def _change_counts(c: Comparison, name: str) -> str:
     "SQL: changed, emptied, filled and shift of a column of the view `changed`."
     i = c.number(name)
@@ -137,7 +138,7 @@ def _change_counts(c: Comparison, name: str) -> str:
     return (f"count(*) filter (u{i}), count(*) filter (u{i} and b{i} is null), "
             f"count(*) filter (u{i} and a{i} is null), {shift}")
 
-def _examples(c: Comparison, name: str) -> list[Example]:
+def _examples(c: Comparison, name: str) -> list:
     "The most frequent changes of a column."
     i = c.number(name)
     pairs = f"select a{i}::varchar, b{i}::varchar, count(*) as n from changed where u{i} group by 1, 2"
@@ -169,16 +170,16 @@ def total_variation(
     a, b = (np.asarray([*x], float) for x in (a, b))
     return float(abs(a / max(a.sum(), 1) - b / max(b.sum(), 1)).sum() / 2)
 
-# %% ../../nbs/04h_versioning.changes.ipynb #e0a30525
+# %% ../../nbs/04h_versioning.changes.ipynb #9d39fc6a
 def _as_number(name: str, sql_type: str) -> str:
     "SQL: a column as numbers; a time as seconds."
     return f"epoch({quoted(name)})" if kind_of(sql_type) == "time" else f"{quoted(name)}::double"
 
-def _bins(ends: list | None) -> Bins:
+def _bins(ends) -> Bins:
     "Bins between two ends."
     return Bins(ends[0], (ends[1] - ends[0]) / BINS or 1.0) if ends else Bins(0.0, 1.0)
 
-def _find_bins(c: Comparison, columns: dict[str, str]) -> dict[str, Bins]:
+def _find_bins(c: Comparison, columns: dict) -> dict:
     "Bins over the middle 98 % of both tables, from rows chosen by the hash of their key: the same ones in each run."
     numbers = (_as_number(n, t) for n, t in columns.items())
     ends = ", ".join(f"quantile_disc({x}, [0.01, 0.99]) filter (isfinite({x}))" for x in numbers)
@@ -186,7 +187,7 @@ def _find_bins(c: Comparison, columns: dict[str, str]) -> dict[str, Bins]:
     row = c.run(f"select {ends} from both_sides where {some}").fetchone()
     return dict(zip(columns, map(_bins, row)))
 
-# %% ../../nbs/04h_versioning.changes.ipynb #f9fe4aea
+# %% ../../nbs/04h_versioning.changes.ipynb #0db7c54b
 @dataclass(frozen=True)
 class NumberSide:
     "Numbers or times on one side."
@@ -203,7 +204,7 @@ def _number_sql(name: str, sql_type: str, bins: Bins) -> str:
     known = f"case when {x} is not null then {place} end"  # `greatest` of null and 0 is 0
     return f"count({x}), min({x}), max({x}), avg({x}), histogram({known})"
 
-def _number_side(count: int, least, most, mean, histogram: dict | None, rows: int) -> NumberSide:
+def _number_side(count: int, least, most, mean, histogram, rows: int) -> NumberSide:
     bins = [(histogram or {}).get(i, 0) for i in range(BINS)]
     return NumberSide(rows - count, least, most, mean, bins)
 
@@ -228,8 +229,8 @@ class Distribution(NamedTuple):
     bins: Bins | None = None        # of numbers and times
     top: list[Frequent] = []        # of text: the most frequent values
 
-# %% ../../nbs/04h_versioning.changes.ipynb #25212db2
-def _number_sides(c: Comparison, columns: dict[str, str], bins: dict[str, Bins], side: str, rows: int) -> dict[str, NumberSide]:
+# %% ../../nbs/04h_versioning.changes.ipynb #068c7677
+def _number_sides(c: Comparison, columns: dict, bins: dict, side: str, rows: int) -> dict:
     "Numbers and times on one side."
     parts = ", ".join(_number_sql(n, t, bins[n]) for n, t in columns.items())
     row = c.run(f"select {parts} from {side}").fetchone()
@@ -239,7 +240,7 @@ def _number_distribution(before: NumberSide, after: NumberSide, bins: Bins) -> D
     distance = total_variation([*before.bins, before.missing], [*after.bins, after.missing])
     return Distribution(distance, before, after, bins)
 
-def _number_distributions(c: Comparison) -> dict[str, Distribution]:
+def _number_distributions(c: Comparison) -> dict:
     "Numbers and times."
     columns = {n: t for n, t in c.tables.common.items() if kind_of(t) in ("number", "time")}
     if not columns: return {}
@@ -282,14 +283,14 @@ class SchemaChange:
     before: str  # its type
     after: str
 
-# %% ../../nbs/04h_versioning.changes.ipynb #faa6b073
-def _with_key(c: Comparison, side: str, types: dict[str, str], names: list[str], rows: int | None = None) -> str:
+# %% ../../nbs/04h_versioning.changes.ipynb #0f99fba4
+def _with_key(c: Comparison, side: str, types: dict, names: list, rows = None) -> str:
     "SQL: the key as k0, k1, ... and some columns of one side as a0, a1, ... or b0, b1, ..."
     key = [f"{value_sql(k, types[k], c.tables.common[k])} as k{i}" for i, k in enumerate(c.key)]
     columns = [f"{value_sql(n, types[n], types[n])} as {side}{i}" for i, n in enumerate(names)]
     return f"(select {', '.join(key + columns)} from {side}_raw{f' limit {rows}' if rows else ''})"
 
-def _match_rows(c: Comparison, gone: list[str], come: list[str]) -> None:
+def _match_rows(c: Comparison, gone: list, come: list) -> None:
     "Make the table `matched`: columns that are gone and columns that are new, of rows of the same key."
     columns = ", ".join([*(f"a{i}" for i in range(len(gone))), *(f"b{i}" for i in range(len(come)))])
     same_key = " and ".join(f"x.k{i} is not distinct from y.k{i}" for i in range(len(c.key)))
@@ -297,14 +298,14 @@ def _match_rows(c: Comparison, gone: list[str], come: list[str]) -> None:
     after = _with_key(c, "b", c.tables.types.after, come)
     c.run(f"create temp table matched as select {columns} from {before} x join {after} y on {same_key}")
 
-# %% ../../nbs/04h_versioning.changes.ipynb #125a1bf3
+# %% ../../nbs/04h_versioning.changes.ipynb #08b67e5f
 def _agreement(c: Comparison, i: int, j: int) -> float:
     "Share of matched rows in which two columns agree, of those where one has a value; 0 for a constant."
     equal = f"avg((a{i}::varchar is not distinct from b{j}::varchar)::int) filter (a{i} is not null or b{j} is not null)"
     share, values = c.run(f"select {equal}, count(distinct a{i}) from matched").fetchone()
     return float(share or 0) if values > 1 else 0.0
 
-def _best_name(c: Comparison, i: int, kind: str, come: list[str]) -> Renamed | None:
+def _best_name(c: Comparison, i: int, kind: str, come: list) -> Renamed | None:
     "The new column that agrees best with an old one, if it agrees well enough."
     alike = [Renamed(n, _agreement(c, i, j)) for j, n in enumerate(come) if kind_of(c.tables.types.after[n]) == kind]
     best = max(reversed(alike), key=lambda r: r.agree, default=None)  # of equal ones the last
@@ -318,8 +319,8 @@ def find_renamed(c: Comparison) -> dict[str, Renamed]:  # by old name
     names = {n: _best_name(c, i, kind_of(c.tables.types.before[n]), come) for i, n in enumerate(gone)}
     return {old: new for old, new in names.items() if new}
 
-# %% ../../nbs/04h_versioning.changes.ipynb #7698a4b4
-def _schema_change(tables: Tables, name: str, renamed: Renamed | None) -> SchemaChange | None:
+# %% ../../nbs/04h_versioning.changes.ipynb #5804cc5c
+def _schema_change(tables: Tables, name: str, renamed) -> SchemaChange | None:
     "What happened to a column of the first table."
     before, after = tables.types.before[name], tables.types.after.get(name)
     if renamed: return SchemaChange("renamed?", name, before, f"{renamed.name} ({renamed.agree:.0%} of the values agree)")
@@ -334,7 +335,7 @@ def schema_changes(c: Comparison) -> list[SchemaChange]:
     added = [SchemaChange("added", n, "", t) for n, t in c.tables.types.after.items() if n not in taken]
     return [change for change in changes if change] + added
 
-# %% ../../nbs/04h_versioning.changes.ipynb #83ebdd9c
+# %% ../../nbs/04h_versioning.changes.ipynb #b0dd465b
 @dataclass(frozen=True)
 class ColumnChange:
     "What is known about a column that both tables have."
@@ -351,7 +352,7 @@ class ColumnChange:
     bins: Bins | None              # of numbers and times
     top: list[Frequent]            # of text: the most frequent values
 
-def _columns(c: Comparison) -> dict[str, ColumnChange]:
+def _columns(c: Comparison) -> dict:
     "All columns that both tables have."
     numbers, changes = _number_distributions(c), column_changes(c)
     spread = {n: numbers[n] if n in numbers else _text_distribution(c, n) for n in c.names}
@@ -384,11 +385,11 @@ class Diff:
         return plain | dict(same=self.same, unchanged=self.unchanged, schema=[asdict(x) for x in self.schema],
                             columns={n: asdict(x) for n, x in self.columns.items()})
 
-# %% ../../nbs/04h_versioning.changes.ipynb #eccb8ad6
+# %% ../../nbs/04h_versioning.changes.ipynb #08fd78b9
 CHANGE = {"added": "in_a is null", "removed": "in_b is null", "changed": "in_a and in_b"}  # what a row of `differing` is
 SAMPLE = 10                                                                               # rows of each that are shown
 
-def _cell(old: str | None, new: str | None) -> str:
+def _cell(old, new) -> str:
     "A value of a row that changed."
     return old if old == new else f"{_or_missing(old)} -> {_or_missing(new)}"
 
@@ -406,8 +407,8 @@ def _sample(c: Comparison, change: str) -> pd.DataFrame:
     others = [n for n in c.names if n not in c.key]
     return pd.DataFrame(rows, columns=c.names).reindex(columns=c.key + others)
 
-# %% ../../nbs/04h_versioning.changes.ipynb #f99bf661
-def _write_rows(c: Comparison, out: str | Path) -> None:
+# %% ../../nbs/04h_versioning.changes.ipynb #1df52b55
+def _write_rows(c: Comparison, out) -> None:
     "Write all rows that differ as Parquet."
     change = "case when in_a is null then 'added' when in_b is null then 'removed' else 'changed' end as change"
     columns = ", ".join(f"a{i} as {quoted(n + ':before')}, b{i} as {quoted(n + ':after')}" for i, n in enumerate(c.names))
@@ -415,12 +416,12 @@ def _write_rows(c: Comparison, out: str | Path) -> None:
         try: c.run(f"copy (select {change}, {columns} from differing) to {literal(tmp)} (format parquet, compression zstd)")
         except duckdb.IOException as e: raise core.cannot_write(out, OSError(28, str(e).splitlines()[0])) from e
 
-def _counts(c: Comparison) -> dict[str, int]:
+def _counts(c: Comparison) -> dict:
     "How many rows of each sort differ."
     counts = ", ".join(f"count(*) filter ({where})" for where in CHANGE.values())
     return dict(zip(CHANGE, c.run(f"select {counts} from differing").fetchone()))
 
-# %% ../../nbs/04h_versioning.changes.ipynb #028182df
+# %% ../../nbs/04h_versioning.changes.ipynb #9551e0ee
 @contextlib.contextmanager
 def _database(names: Pair, memory_mb: int, threads: int) -> Iterator:
     "A DuckDB in memory that moves to disk what does not fit, and its folder; its failures are sentences."
@@ -432,7 +433,7 @@ def _database(names: Pair, memory_mb: int, threads: int) -> Iterator:
             yield con, Path(folder)
 
 @contextlib.contextmanager
-def _failures(names: Pair, memory_mb: int, folder: Path) -> Iterator[None]:
+def _failures(names: Pair, memory_mb: int, folder: Path) -> Iterator:
     "Too little memory or disk, as a sentence."
     try: yield
     except duckdb.OutOfMemoryException as e:
@@ -440,8 +441,8 @@ def _failures(names: Pair, memory_mb: int, folder: Path) -> Iterator[None]:
                        "give more") from e
     except duckdb.IOException as e: raise core.cannot_write(folder / "spill", OSError(28, str(e).splitlines()[0])) from e
 
-# %% ../../nbs/04h_versioning.changes.ipynb #fcffc754
-def _compare(tables: Tables, key: list[str] | None, tolerance: Tolerance, names: Pair, out: str | Path | None) -> Diff:
+# %% ../../nbs/04h_versioning.changes.ipynb #e84b7c3a
+def _compare(tables: Tables, key, tolerance: Tolerance, names: Pair, out) -> Diff:
     "Compare two opened tables."
     for name in key or ():
         if name not in tables.common:
@@ -456,7 +457,7 @@ def _names(before: Any, after: Any) -> Pair:
     "The two tables in words."
     return Pair(*(shown(x) if frames.is_path(x) else word for x, word in ((before, "before"), (after, "after"))))
 
-# %% ../../nbs/04h_versioning.changes.ipynb #b216076e
+# %% ../../nbs/04h_versioning.changes.ipynb #e8b5180f
 def diff(
     a: Any,                           # any table (pandas, polars, Arrow, a stream, a DuckDB relation), a path, PATH@VERSION
     b: Any,                           # the later one
@@ -464,7 +465,7 @@ def diff(
     ignore: Iterable[str] = (),       # columns that do not count
     atol: float = 0.0,                # numbers are equal that differ by at most this
     rtol: float = 0.0,                # or by this share of the larger
-    store: str | Path | None = None,  # for PATH@VERSION
+    store: StorePath = None,  # for PATH@VERSION
     out: str | Path | None = None,    # Parquet file for all rows that differ
     memory_mb: int = 1024,            # memory that DuckDB may use; the rest goes to disk
     threads: int = 2,

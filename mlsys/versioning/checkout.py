@@ -11,13 +11,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TypedDict
 
-# %% ../../nbs/04c_versioning.checkout.ipynb #4687e539
+# %% ../../nbs/04c_versioning.checkout.ipynb #934728c6
 from ..core import BadInput, nearest, shown
 from .remotes import damaged_files, fetch, file_hashes, folder_hashes, open_remote
-from .store import Snapshot, files_of, find, find_store, fingerprint, is_folder, locked_repo, log
+from .store import Snapshot, StorePath, files_of, find, find_store, fingerprint, is_folder, locked_repo, log
 
-# %% ../../nbs/04c_versioning.checkout.ipynb #a8114945
-def _require(repo, files: dict[str, str]) -> None:
+# %% ../../nbs/04c_versioning.checkout.ipynb #21bc72b1
+def _require(repo, files: dict) -> None:
     "These files ({hash: name}) are sound; what is not is fetched from the default remote, if there is one."
     wrong = damaged_files(repo, files)
     if wrong and repo.config["core"].get("remote"):
@@ -81,26 +81,26 @@ def _replace(repo, oid: str, path: Path) -> None:
         new.rename(path)
     finally: sweep(path)
 
-# %% ../../nbs/04c_versioning.checkout.ipynb #1909bd95
-def _unsaved(paths: Iterable[Path], snaps: Iterable[Snapshot]) -> Path | None:
+# %% ../../nbs/04c_versioning.checkout.ipynb #3cc364ff
+def _unsaved(paths: Iterable, snaps: Iterable) -> Path | None:
     "The first of these paths whose content is in no version."
     saved = {out["md5"] for snap in snaps for out in snap.outs.values()}
     with_content = (p for p in paths if p.is_file() or (p.is_dir() and files_of(p)))
     return next((p for p in with_content if fingerprint(p) not in saved), None)
 
-def _places(snap: Snapshot, names: Iterable[str] | None, folder: Path) -> dict[str, Path]:
+def _places(snap: Snapshot, names, folder: Path) -> dict:
     "{name: where it goes} of these names of a version."
     names = list(names or snap.outs)
     for name in names:
         if name not in snap.outs: raise BadInput(f"version {snap.rev} has no '{name}'{nearest(name, snap.outs)}")
     return {name: folder / name for name in names}
 
-# %% ../../nbs/04c_versioning.checkout.ipynb #5290c1fa
+# %% ../../nbs/04c_versioning.checkout.ipynb #adb52772
 def restore(
     rev: str,                            # a version, its first digits, or `latest`
     to: str | Path | None = None,        # folder in which its names appear; None: the one that the store lies in
     names: Iterable[str] | None = None,  # only these of its names
-    store: str | Path | None = None,
+    store: StorePath = None,
     force: bool = False,                 # replace content that is in no version
 ) -> Snapshot:                           # raises BadInput where content would be lost, or a file is damaged
     "Bring a version back."
@@ -124,14 +124,14 @@ class Verified(TypedDict):
     damaged: list[str]   # names of those that are missing or damaged
     versions: list[str]  # that cannot be brought back
 
-# %% ../../nbs/04c_versioning.checkout.ipynb #15c66896
-def _is_broken(repo, snap: Snapshot, wrong: set[str]) -> bool:
+# %% ../../nbs/04c_versioning.checkout.ipynb #027ba468
+def _is_broken(repo, snap: Snapshot, wrong: set) -> bool:
     "Does a version need one of these files?"
     folders = folder_hashes([snap])
     return bool(folders & wrong or file_hashes(repo, [snap]).keys() & wrong)
 
 def verify(
-    store: str | Path | None = None,
+    store: StorePath = None,
 ) -> Verified:
     "Read every file of a store and compare it with its hash; what is damaged is set aside."
     store = find_store(store)

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow.parquet as pq
 
-# %% ../../nbs/04e_versioning.checkpoints.ipynb #007b3ef9
+# %% ../../nbs/04e_versioning.checkpoints.ipynb #5dbf7b0b
 from .. import core, formats
-from .store import Snapshot, file_md5, files_of, find, find_store, md5_of, snapshot
+from .store import Snapshot, StorePath, file_md5, files_of, find, find_store, md5_of, snapshot
 
 # %% ../../nbs/04e_versioning.checkpoints.ipynb #bfe3db7b
 class GitFolders(NamedTuple):
@@ -59,7 +59,7 @@ def code_version(folder: str | Path | None = None) -> dict[str, str]:  # commit,
     return dict(commit=code_commit(Path(folder or Path.cwd())), mlsys=package_version("mlsys"),
                 source=md5_of("".join(map(file_md5, sources)).encode()))
 
-# %% ../../nbs/04e_versioning.checkpoints.ipynb #2a43de97
+# %% ../../nbs/04e_versioning.checkpoints.ipynb #8a282808
 def rows_digest(
     rows: Any,            # `_row` of each: a sequence, an array of NumPy or Arrow, a series
 ) -> dict[str, Any]:      # count; sha256 of the sorted numbers
@@ -71,7 +71,7 @@ def file_sha256(path: str | Path) -> str:
     "The SHA-256 sum of a file, as in the manifest of a bundle."
     with open(path, "rb") as f: return hashlib.file_digest(f, "sha256").hexdigest()
 
-def _sums(path: Path) -> dict[str, str]:
+def _sums(path: Path) -> dict:
     "{name: SHA-256} of a bundle, from its manifest; else of a folder or file."
     manifest = path / "manifest.json"
     if manifest.is_file(): return core.read_json(manifest)["files"]
@@ -83,7 +83,7 @@ def model_digest(path: str | Path) -> str:  # 64 hexadecimal digits
     lines = "".join(f"{name}\0{sum}\n" for name, sum in sorted(_sums(Path(path)).items()))
     return hashlib.sha256(lines.encode()).hexdigest()
 
-# %% ../../nbs/04e_versioning.checkpoints.ipynb #1c373263
+# %% ../../nbs/04e_versioning.checkpoints.ipynb #861126ba
 def _about(model: Path, metrics: dict, store: Path) -> dict:
     "What is known about every model."
     plain = {k: v.item() if hasattr(v, "item") else v for k, v in metrics.items()}
@@ -96,7 +96,7 @@ def checkpoint(
     rows: Any = None,                   # `_row` of the rows that the model has learned from
     suite: str | Path | None = None,    # the suite.json that admitted them
     message: str = "",
-    store: str | Path | None = None,    # made where it is missing
+    store: StorePath = None,    # made where it is missing
     **more: Any,                        # anything else that JSON can hold
 ) -> Snapshot:                          # of kind `model`
     "Save a model with what must be known about it."

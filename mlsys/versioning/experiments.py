@@ -20,10 +20,10 @@ from .. import core
 from ..core import BadInput, nearest, shown
 from .store import quiet_dvc
 
-# %% ../../nbs/04f_versioning.experiments.ipynb #df923b8e
+# %% ../../nbs/04f_versioning.experiments.ipynb #9cc2dc0b
 IDENTITY = {b"name": b"mlsys", b"email": b"mlsys@localhost"}
 
-def _git_init(folder: Path, files: Mapping[str, str]) -> None:
+def _git_init(folder: Path, files: Mapping) -> None:
     "A git repository with an identity of its own and one commit; needs no git program."
     from scmrepo.git import Git
     with contextlib.closing(Git.init(str(folder))) as git:
@@ -33,8 +33,8 @@ def _git_init(folder: Path, files: Mapping[str, str]) -> None:
         git.add([str(folder / name) for name in files])
         git.commit("the first settings")
 
-# %% ../../nbs/04f_versioning.experiments.ipynb #f8a44ddd
-def _repo_files(script: str, params: Mapping[str, Any]) -> dict[str, str]:
+# %% ../../nbs/04f_versioning.experiments.ipynb #f7aa0373
+def _repo_files(script: str, params: Mapping) -> dict:
     "{name: text} of the files of a new repository."
     stage = dict(cmd=f'"{sys.executable}" train.py', deps=["train.py"], params=list(params),
                  metrics=[{"metrics.json": {"cache": False}}])
@@ -58,9 +58,9 @@ def experiment_repo(
     (folder / ".dvc" / "config.local").write_text(f"[core]\n    site_cache_dir = {folder}/.dvc/site\n")
     return folder
 
-# %% ../../nbs/04f_versioning.experiments.ipynb #60f58d29
+# %% ../../nbs/04f_versioning.experiments.ipynb #5baa08df
 @contextlib.contextmanager
-def _open_repo(folder: str | Path) -> Iterator:
+def _open_repo(folder) -> Iterator:
     "The DVC project of the experiments, silent, with the current folder in it."
     quiet_dvc()
     from dvc.repo import Repo
@@ -68,7 +68,7 @@ def _open_repo(folder: str | Path) -> Iterator:
     with contextlib.chdir(folder), open(os.devnull, "w") as null, contextlib.redirect_stdout(null):
         with Repo(str(folder)) as repo: yield repo
 
-def _values(files: Mapping[str, dict]) -> dict:
+def _values(files: Mapping) -> dict:
     "{name: value} from what DVC has read of parameter or metric files."
     return {k: v for file in files.values() if "data" in file for k, v in file["data"].items()}
 
@@ -81,14 +81,14 @@ def experiments_table(
     values = {run.name: _values(run.data.params) | _values(run.data.metrics) for run in runs if run.data}
     return pd.DataFrame.from_dict(values, orient="index").sort_index().rename_axis("run")
 
-# %% ../../nbs/04f_versioning.experiments.ipynb #dc63a62d
-def _check_params(folder: str | Path, name: str, params: Mapping, known: Mapping) -> None:
+# %% ../../nbs/04f_versioning.experiments.ipynb #c50d0867
+def _check_params(folder, name: str, params: Mapping, known: Mapping) -> None:
     "A run may set only parameters that there are."
     unknown = set(params) - set(known)
     if not unknown: return
     raise BadInput(f"{shown(folder)}: run '{name}' sets '{min(unknown)}', which is no parameter{nearest(min(unknown), known)}")
 
-def _run(folder: str | Path, name: str, params: Mapping[str, Any]) -> None:
+def _run(folder, name: str, params: Mapping) -> None:
     "Run the stage once (`dvc exp run`)."
     from dvc.exceptions import DvcException
     set_params = [f"{k}={json.dumps(v)}" for k, v in params.items()]

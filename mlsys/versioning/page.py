@@ -163,9 +163,9 @@ Distance: share of rows that would have to move for the two distributions to be 
 <div class="scroll">{{ table.to_html(index=False, border=0, na_rep="missing") | safe }}</div></details>
 {% endfor %}</body></html>"""
 
-# %% ../../nbs/04i_versioning.page.ipynb #a13307af
+# %% ../../nbs/04i_versioning.page.ipynb #8e69114a
 def _share(n: int, of: int) -> str: return f"{n / max(of, 1):.1%}"
-def _number(x: float | None) -> str: return "" if x is None else f"{x:,.4g}"
+def _number(x) -> str: return "" if x is None else f"{x:,.4g}"
 def _importance(item: tuple) -> tuple: return -item[1].changed, -item[1].distance
 
 def diff_page(d: Diff) -> str:

@@ -13,10 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, TypedDict
 
-# %% ../../nbs/04b_versioning.remotes.ipynb #7a66bceb
+# %% ../../nbs/04b_versioning.remotes.ipynb #9abf1233
 from ..core import BadInput, nearest, shown
-from .store import (Snapshot, add_files, check_name, file_md5, find_store, is_folder, locked_repo, log, parse_snapshot,
-                                    snapshot_path, snapshot_text, stream_md5, write_snapshot)
+from .store import (Snapshot, StorePath, add_files, check_name, file_md5, find_store, is_folder, locked_repo, log, parse_snapshot,
+                                    snapshot_path, stream_md5, write_snapshot)
 
 # %% ../../nbs/04b_versioning.remotes.ipynb #faaff854
 def folder_files(
@@ -34,8 +34,8 @@ def folder_hashes(snaps: Iterable[Snapshot]) -> set[str]:
     "Hashes of the lists of all folders in these versions."
     return {out["md5"] for snap in snaps for out in snap.outs.values() if is_folder(out["md5"])}
 
-# %% ../../nbs/04b_versioning.remotes.ipynb #612b8268
-def _output_files(odb, name: str, md5: str) -> dict[str, str]:
+# %% ../../nbs/04b_versioning.remotes.ipynb #4590b969
+def _output_files(odb, name: str, md5: str) -> dict:
     "{hash: its name in messages} of the files of one output."
     if not is_folder(md5): return {md5: f"'{name}'"}
     return {oid: f"'{name}/{file}'" for file, oid in folder_files(odb, md5).items()}
@@ -71,11 +71,11 @@ def damaged_files(
     with ThreadPoolExecutor() as pool: wrong = pool.map(lambda oid: _is_damaged(repo, oid), oids)
     return {oid for oid, bad in zip(oids, wrong) if bad}
 
-# %% ../../nbs/04b_versioning.remotes.ipynb #afccd8ce
+# %% ../../nbs/04b_versioning.remotes.ipynb #54055558
 SECRETS = ("access_key_id", "secret_access_key", "session_token", "password", "sse_customer_key", "connection_string",
            "sas_token", "account_key")
 
-def _write_remote(repo, name: str, url: str, options: dict[str, str]) -> None:
+def _write_remote(repo, name: str, url: str, options: dict) -> None:
     "A remote into DVC's configuration, its secrets into the local one."
     secret = {k: v for k, v in options.items() if k in SECRETS}
     with repo.config.edit("repo") as config:
@@ -87,7 +87,7 @@ def _write_remote(repo, name: str, url: str, options: dict[str, str]) -> None:
 def add_remote(
     name: str,                        # `backup`
     url: str | Path,                  # a folder, or s3://bucket/folder
-    store: str | Path | None = None,  # its folder; made where it is missing
+    store: StorePath = None,  # its folder; made where it is missing
     **options: str,                   # as for `dvc remote modify`: sse="AES256", endpointurl=..., profile=...
 ) -> None:                            # raises BadInput for an address or option that DVC refuses
     "Add a remote, or change it; it becomes the default one."
@@ -98,14 +98,14 @@ def add_remote(
         except ConfigError as e:
             raise BadInput(f"remote '{name}' ({url}): {' '.join(str(e.__cause__ or e).split())}") from None
 
-# %% ../../nbs/04b_versioning.remotes.ipynb #2c2de1ea
+# %% ../../nbs/04b_versioning.remotes.ipynb #f3c73e50
 class Remote(NamedTuple):
     "A remote, opened."
     odb: Any      # DVC's store of its objects
     fs: Any       # its file system
     folder: str   # of its snapshots
 
-def _remote_name(repo, remote: str | None) -> str:
+def _remote_name(repo, remote) -> str:
     "The name of a remote that exists; None is the default one."
     known = repo.config["remote"]
     name = remote or repo.config["core"].get("remote")
@@ -136,8 +136,8 @@ def open_remote(
     except BadInput as e: raise BadInput(str(e).replace("the remote:", f"{told}:")) from None
     except Exception as e: raise _unreachable(e, told) from e
 
-# %% ../../nbs/04b_versioning.remotes.ipynb #7f0d8a0f
-def _present(odb, oids: Iterable[str]) -> set[str]:
+# %% ../../nbs/04b_versioning.remotes.ipynb #5148ff96
+def _present(odb, oids: Iterable) -> set:
     "Those of these hashes that a remote has a file for."
     if odb.fs.protocol == "local": return {oid for oid in oids if odb.exists(oid)}
     return set(odb.oids_exist(list(oids)))
@@ -158,7 +158,7 @@ def remote_revs(remote: Remote) -> list[str]:
     try: return sorted(PurePosixPath(p).stem for p in remote.fs.find(remote.folder) if p.endswith(".dvc"))
     except FileNotFoundError: return []
 
-# %% ../../nbs/04b_versioning.remotes.ipynb #10040811
+# %% ../../nbs/04b_versioning.remotes.ipynb #3abdee02
 class Copied(TypedDict):
     "What a push or pull has copied."
     versions: int
@@ -168,33 +168,33 @@ def _is_forged(odb, oid: str) -> bool:
     "Is a file of a remote another than its name says?"
     with odb.fs.open(odb.oid_to_path(oid), "rb") as f: return stream_md5(f) != oid.removesuffix(".dir")
 
-def _remove_forged(odb, oids: Iterable[str]) -> None:
+def _remove_forged(odb, oids: Iterable) -> None:
     "Remove files of a remote that are not what their names say."
     for oid in sorted(oids):
         if _is_forged(odb, oid): odb.fs.remove(odb.oid_to_path(oid))
 
-# %% ../../nbs/04b_versioning.remotes.ipynb #f5e03e0e
-def _missing_there(odb, oids: list[str], check: bool) -> set[str]:
+# %% ../../nbs/04b_versioning.remotes.ipynb #cfbe6cb6
+def _missing_there(odb, oids: list, check: bool) -> set:
     "Those of these hashes that a remote lacks."
     if check: _remove_forged(odb, _present(odb, oids))
     return set(oids) - _present(odb, oids)
 
-def _must_be_sound(repo, oids: Iterable[str]) -> None:
+def _must_be_sound(repo, oids: Iterable) -> None:
     "Refuse to copy damage."
     wrong = damaged_files(repo, oids)
     if not wrong: return
     raise BadInput(f"{shown(repo.root_dir)}: {len(wrong)} files are missing or damaged, nothing was copied; "
                    "`mlsys version verify` says which")
 
-def _copy_there(repo, odb, oids: Iterable[str]) -> None:
+def _copy_there(repo, odb, oids: Iterable) -> None:
     "Copy files of the store to a remote."
     cache = repo.cache.local
     add_files(odb, cache.fs, {cache.oid_to_path(oid): oid for oid in oids}, "the remote")
 
-# %% ../../nbs/04b_versioning.remotes.ipynb #56eb421d
+# %% ../../nbs/04b_versioning.remotes.ipynb #d896fc87
 def push(
     remote: str | None = None,  # its name; None: the default one
-    store: str | Path | None = None,
+    store: StorePath = None,
     check: bool = False,        # read what is there too, and replace what is not what its name says
 ) -> Copied:                    # raises BadInput where the remote cannot be reached, or a file here is damaged
     "Copy all versions to a remote; what is there already is not copied again."
@@ -232,8 +232,8 @@ def pull_history(
                        "`mlsys version push --check` mends it")
     return new
 
-# %% ../../nbs/04b_versioning.remotes.ipynb #dcdc1fc1
-def _pull_files(repo, odb, snaps: list[Snapshot]) -> int:
+# %% ../../nbs/04b_versioning.remotes.ipynb #84d45711
+def _pull_files(repo, odb, snaps: list) -> int:
     "Fetch what the store lacks of these versions; how many files."
     files = file_hashes(repo, snaps)
     missing = sorted(oid for oid in files if not repo.cache.local.exists(oid))
@@ -245,7 +245,7 @@ def _pull_files(repo, odb, snaps: list[Snapshot]) -> int:
 
 def pull(
     remote: str | None = None,        # its name; None: the default one
-    store: str | Path | None = None,  # made where it is missing, if `url` is given
+    store: StorePath = None,  # made where it is missing, if `url` is given
     url: str | Path = "",             # add this remote first, under the name `remote` or `origin`
     **options: str,                   # of that remote
 ) -> Copied:                          # raises BadInput where the remote cannot be reached, or was changed

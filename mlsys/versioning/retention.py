@@ -14,12 +14,12 @@ from pathlib import Path
 # %% ../../nbs/04d_versioning.retention.ipynb #afa104b5
 import pandas as pd
 
-# %% ../../nbs/04d_versioning.retention.ipynb #c3ef0c9a
-from .remotes import Remote, open_remote, pull_history
-from .store import Snapshot, find, find_store, locked_repo, log, snapshot_path, write_snapshot
+# %% ../../nbs/04d_versioning.retention.ipynb #7528d886
+from .remotes import open_remote, pull_history
+from .store import Snapshot, StorePath, find, find_store, locked_repo, log, snapshot_path, write_snapshot
 
-# %% ../../nbs/04d_versioning.retention.ipynb #13680684
-def _last_names(snaps: Iterable[Snapshot]) -> dict[str, list[str]]:
+# %% ../../nbs/04d_versioning.retention.ipynb #a43090ba
+def _last_names(snaps: Iterable) -> dict:
     "{version: the names whose last version it is}, data and models apart."
     last = {(snap.kind, name): snap.rev for snap in sorted(snaps, key=lambda x: x.time) for name in snap.outs}
     names = {}
@@ -28,7 +28,7 @@ def _last_names(snaps: Iterable[Snapshot]) -> dict[str, list[str]]:
 
 def _age_days(snap: Snapshot, now: datetime) -> float: return (now - snap.when).total_seconds() / 86400
 
-def _why_kept(snap: Snapshot, last: list[str], days: float, keep: Iterable[str], now: datetime) -> str:
+def _why_kept(snap: Snapshot, last: list, days: float, keep: Iterable, now: datetime) -> str:
     "Why a version stays, of itself; empty where nothing keeps it."
     age = _age_days(snap, now)
     if any(snap.rev.startswith(k) for k in keep): return "named to be kept"
@@ -36,8 +36,8 @@ def _why_kept(snap: Snapshot, last: list[str], days: float, keep: Iterable[str],
     if not days: return f"{age:,.0f} days old, and no retention is set"
     return f"{age:,.0f} days old" if age <= days else ""
 
-# %% ../../nbs/04d_versioning.retention.ipynb #f5a95067
-def _reasons(snaps: list[Snapshot], days: float, keep: Iterable[str], now: datetime) -> dict[str, str]:
+# %% ../../nbs/04d_versioning.retention.ipynb #2dc3aa45
+def _reasons(snaps: list, days: float, keep: Iterable, now: datetime) -> dict:
     "{version that stays: why}."
     last = _last_names(snaps)
     why = {snap.rev: _why_kept(snap, last.get(snap.rev, []), days, keep, now) for snap in snaps}
@@ -57,15 +57,15 @@ def retention_plan(
                  why=why.get(snap.rev, f"older than {days:g} days")) for snap in snaps]
     return pd.DataFrame(rows, columns=["rev", "time", "message", "goes", "why"]).set_index("rev")
 
-# %% ../../nbs/04d_versioning.retention.ipynb #257c00f9
-def _remove_text(store: Path, rev: str, there: Remote | None) -> None:
+# %% ../../nbs/04d_versioning.retention.ipynb #091ec849
+def _remove_text(store: Path, rev: str, there) -> None:
     "Remove the text of a version, here and on the remote."
     snapshot_path(store, rev).unlink(missing_ok=True)
     if there is None: return
     text = there.fs.join(there.folder, f"{rev}.dvc")
     if there.fs.exists(text): there.fs.remove(text)
 
-def _remove(repo, revs: Iterable[str], pulled: Iterable[Snapshot], there: Remote | None, remote: str | None) -> None:
+def _remove(repo, revs: Iterable, pulled: Iterable, there, remote) -> None:
     "Remove versions, and the files that only they had."
     store = Path(repo.root_dir)
     for snap in pulled: write_snapshot(store, snap)
@@ -73,12 +73,12 @@ def _remove(repo, revs: Iterable[str], pulled: Iterable[Snapshot], there: Remote
     repo._reset()
     repo.gc(workspace=True, force=True, cloud=there is not None, remote=remote)
 
-# %% ../../nbs/04d_versioning.retention.ipynb #d97a6c35
+# %% ../../nbs/04d_versioning.retention.ipynb #074e84b1
 def collect(
     days: float,                      # as `[constraints] retention_days` of the card; 0: for ever
     keep: Iterable[str] = (),         # versions that stay whatever their age
     dry_run: bool = True,             # only tell
-    store: str | Path | None = None,
+    store: StorePath = None,
     remote: str | None = None,        # clean this remote too
     now: datetime | None = None,
 ) -> pd.DataFrame:                    # as `retention_plan`; raises BadInput where `keep` names an unknown version

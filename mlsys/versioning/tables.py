@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['IN_MEMORY', 'NAMELESS_INDEX', 'INTEGERS', 'FLOATS', 'ZONED', 'TIMES', 'MAX_KEY', 'MAX_SHARED', 'SEPARATED', 'quoted',
-           'quoted_list', 'check_case', 'literal', 'at_version', 'open_table_view', 'kind_of', 'common_type',
-           'value_sql', 'Pair', 'Tables', 'cast_views', 'Key', 'find_key']
+           'quoted_list', 'check_case', 'literal', 'at_version', 'open_table_view', 'is_category', 'kind_of',
+           'common_type', 'value_sql', 'Pair', 'Tables', 'cast_views', 'Key', 'find_key']
 
 # %% ../../nbs/04g_versioning.tables.ipynb #0f1067c1
 import math, os, re
@@ -20,13 +20,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-# %% ../../nbs/04g_versioning.tables.ipynb #3cd4c75d
+# %% ../../nbs/04g_versioning.tables.ipynb #d99306e4
 from .. import formats
 from ..core import BadInput, nearest, shown
 from ..formats import frames
 from .checkout import require_files
 from .remotes import folder_files
-from .store import Snapshot, find, find_store, is_folder, locked_repo, write_table
+from .store import Snapshot, StorePath, find, find_store, is_folder, locked_repo, write_table
 
 # %% ../../nbs/04g_versioning.tables.ipynb #928810f4
 def quoted(name: str) -> str:
@@ -46,38 +46,38 @@ def literal(text: Any) -> str:
     "A text or path in SQL."
     return "'" + str(text).replace("'", "''") + "'"
 
-# %% ../../nbs/04g_versioning.tables.ipynb #7a6864ee
-def _view_files(con: duckdb.DuckDBPyConnection, view: str, files: list[Path], keys: bool) -> None:
+# %% ../../nbs/04g_versioning.tables.ipynb #3554ffbd
+def _view_files(con, view: str, files: list, keys: bool) -> None:
     "A view over Parquet files; `keys`: the names of their folders are columns."
     check_case(pq.read_schema(files[0]).names)
     parts = ", ".join(map(literal, files))
     options = f"hive_partitioning={keys}, hive_types_autocast=false, union_by_name=true"
     con.execute(f"create view {view} as from read_parquet([{parts}], {options})")
 
-def _parquet_files(path: Path) -> list[Path]:
+def _parquet_files(path: Path) -> list:
     "The Parquet files of a file or folder."
     if path.is_dir(): return sorted(path.rglob("*.parquet"))
     return [path] if path.suffix in (".parquet", ".pq") else []
 
-def _view_path(con: duckdb.DuckDBPyConnection, view: str, path: Path, scratch: Path) -> None:
+def _view_path(con, view: str, path: Path, scratch: Path) -> None:
     "A view over a file, a folder or a bundled table."
     if not path.exists(): return _view_table(con, view, formats.open_source(path), scratch)
     files = _parquet_files(path)
     if files: return _view_files(con, view, files, path.is_dir())
     _view_files(con, view, [formats.convert(path, scratch / f"{view}.parquet")["dst"]], False)
 
-# %% ../../nbs/04g_versioning.tables.ipynb #b465556c
+# %% ../../nbs/04g_versioning.tables.ipynb #e768c146
 IN_MEMORY = (pa.Table, pa.RecordBatch, Mapping)
 NAMELESS_INDEX = re.compile(r"__index_level_\d+__")
 
-def _with_index(frame: pd.DataFrame) -> pd.DataFrame:
+def _with_index(frame) -> pd.DataFrame:
     "A frame whose named index levels are columns."
     named = [name for name in frame.index.names if name is not None]
     if not named: return frame
     try: return frame.reset_index(named)
     except ValueError: raise BadInput(f"'{named[0]}' names both a column and the index; rename one of them") from None
 
-def _view_table(con: duckdb.DuckDBPyConnection, view: str, table: Any, scratch: Path) -> None:
+def _view_table(con, view: str, table: Any, scratch: Path) -> None:
     "A view over a table that is no path."
     if isinstance(table, pd.DataFrame): table = frames.to_arrow(_with_index(table))
     elif isinstance(table, IN_MEMORY) or frames.is_polars(table): table = frames.to_arrow(table)
@@ -85,7 +85,7 @@ def _view_table(con: duckdb.DuckDBPyConnection, view: str, table: Any, scratch: 
     check_case(table.column_names)
     con.register(view, table)
 
-# %% ../../nbs/04g_versioning.tables.ipynb #2d1475bc
+# %% ../../nbs/04g_versioning.tables.ipynb #de85a1c8
 def _find_output(snap: Snapshot, name: str, store: Path) -> str:
     "The output of a version that is meant: its only one, its name, where it lies, or a table's name without its ending."
     lying = os.path.relpath(os.path.abspath(name), store.parent).replace(os.sep, "/") if name else ""
@@ -94,17 +94,17 @@ def _find_output(snap: Snapshot, name: str, store: Path) -> str:
     if match is None: raise BadInput(f"version {snap.rev} has no '{name}'{nearest(name or ' ', snap.outs)}")
     return match
 
-def _link_files(cache, files: Mapping[str, str], folder: Path) -> None:
+def _link_files(cache, files: Mapping, folder: Path) -> None:
     "Links to files of the store, {relative name: hash}."
     for name, oid in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).symlink_to(cache.oid_to_path(oid))
 
-# %% ../../nbs/04g_versioning.tables.ipynb #47a2baad
+# %% ../../nbs/04g_versioning.tables.ipynb #dd79c531
 def at_version(
     name: str,                 # of what was saved, or where it lies; empty where the version has only one
     rev: str,                  # a version, its first digits, or `latest`
-    store: str | Path | None,
+    store: StorePath,
     folder: Path,              # an empty folder for links
 ) -> Path:                     # raises BadInput for an unknown name, or a damaged file
     "A name in a version, as links to the files of the store: nothing is copied."
@@ -119,8 +119,8 @@ def at_version(
         _link_files(cache, files, folder)
     return folder if is_folder(md5) else folder / next(iter(files))
 
-# %% ../../nbs/04g_versioning.tables.ipynb #0611d242
-def _resolve(what: str | Path, store: str | Path | None, folder: Path) -> Path:
+# %% ../../nbs/04g_versioning.tables.ipynb #303402d0
+def _resolve(what, store, folder: Path) -> Path:
     "A path, or `PATH@VERSION`."
     name, at, rev = str(what).rpartition("@")
     return at_version(name, rev, store, folder) if at and not Path(what).exists() else Path(what)
@@ -129,7 +129,7 @@ def open_table_view(
     con: duckdb.DuckDBPyConnection,
     view: str,                 # its name
     what: Any,                 # any table, a path, a bundled table, or PATH@VERSION
-    store: str | Path | None,  # for PATH@VERSION
+    store: StorePath,  # for PATH@VERSION
     scratch: Path,             # a folder for what has to be written
 ) -> None:                     # raises BadInput where it cannot be read
     "A view over any table."
@@ -139,47 +139,52 @@ def open_table_view(
         reason = str(e).splitlines()[0][:90]
         raise BadInput(f"{shown(what)}: not a readable Parquet file ({reason}); was it copied completely?") from None
 
-# %% ../../nbs/04g_versioning.tables.ipynb #7d564412
+# %% ../../nbs/04g_versioning.tables.ipynb #5c556967
 INTEGERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT"}
 FLOATS = {"FLOAT", "DOUBLE"}
 ZONED = "TIMESTAMP WITH TIME ZONE"
 TIMES = {"DATE", "TIMESTAMP", ZONED, "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS"}
 
+def is_category(sql_type: str) -> bool: return sql_type.startswith("ENUM")
+
 def kind_of(sql_type: str) -> str:  # number, time, text, other
     "What a column of a type of DuckDB holds."
     if sql_type in INTEGERS | FLOATS or sql_type.startswith("DECIMAL"): return "number"
     if sql_type in TIMES: return "time"
-    return "text" if sql_type == "VARCHAR" else "other"
+    return "text" if sql_type == "VARCHAR" or is_category(sql_type) else "other"
 
 def common_type(a: str, b: str) -> str:
     "The type in which columns of two types are compared."
-    kinds = {kind_of(a), kind_of(b)}
     if a == b: return a
+    kinds = {kind_of(a), kind_of(b)}
     if kinds == {"time"}: return ZONED if ZONED in (a, b) else "TIMESTAMP"
     if kinds != {"number"}: return "VARCHAR"
     if {a, b} <= INTEGERS: return "HUGEINT"
     return "FLOAT" if {a, b} == FLOATS else "DOUBLE"  # of two precisions the lesser
 
-# %% ../../nbs/04g_versioning.tables.ipynb #a70b1653
+# %% ../../nbs/04g_versioning.tables.ipynb #2890774e
 def value_sql(name: str, sql_type: str, to: str) -> str:
     "A column in the type of comparison."
     value = quoted(name)
     if sql_type in FLOATS: value = f"(case when isnan({value}) then null else {value} + 0 end)"
     return value if sql_type == to else f"cast({value} as {to})"
 
-def _column_types(con: duckdb.DuckDBPyConnection, view: str) -> dict[str, str]:  # {column: type}
-    "The columns of a view."
-    return dict(con.execute(f"select column_name, column_type from (describe {view})").fetchall())
+def _given_types(con, side: str, ignore) -> dict:  # {column: type}
+    "The columns of `a_given` that count."
+    columns = con.execute(f"select column_name, column_type from (describe {side}_given)").fetchall()
+    return {name: sql_type for name, sql_type in columns if name not in ignore}
 
-def _raw_view(con: duckdb.DuckDBPyConnection, side: str) -> dict[str, str]:
-    "The view `a_raw` over `a_given`, categories as text; its columns and types."
-    given = {n: t for n, t in _column_types(con, f"{side}_given").items() if not NAMELESS_INDEX.fullmatch(n)}
-    types = {n: "VARCHAR" if t.startswith("ENUM") else t for n, t in given.items()}
-    columns = ", ".join(f"{quoted(n)}::{types[n]} as {quoted(n)}" if types[n] != t else quoted(n) for n, t in given.items())
-    con.execute(f"create view {side}_raw as select {columns} from {side}_given")
-    return types
+def _raw_types(given, other) -> dict:
+    "Types of one side, without nameless indexes; categories that are not those of the other side are text."
+    types = {n: t for n, t in given.items() if not NAMELESS_INDEX.fullmatch(n)}
+    return {n: "VARCHAR" if is_category(t) and other.get(n) != t else t for n, t in types.items()}
 
-# %% ../../nbs/04g_versioning.tables.ipynb #6a6cd7fd
+def _raw_view(con, side: str, given, types) -> None:
+    "The view `a_raw` over `a_given`."
+    columns = (f"{quoted(n)}::{t} as {quoted(n)}" if t != given[n] else quoted(n) for n, t in types.items())
+    con.execute(f"create view {side}_raw as select {', '.join(columns)} from {side}_given")
+
+# %% ../../nbs/04g_versioning.tables.ipynb #378fecc9
 class Pair(NamedTuple):
     "A figure of each of the two tables."
     before: Any
@@ -193,49 +198,50 @@ class Tables:
     common: dict[str, str]   # {column: type of comparison} of the columns that both have
     rows: Pair               # how many rows each has
 
-def _common_types(types: Pair) -> dict[str, str]:
+def _common_types(types: Pair) -> dict:
     common = {n: common_type(t, types.after[n]) for n, t in types.before.items() if n in types.after}
     if not common: raise BadInput("the two tables have no column in common; are they versions of one table?")
     return common
 
-def _cast_view(con: duckdb.DuckDBPyConnection, side: str, types: Mapping[str, str], common: Mapping[str, str]) -> int:
+def _cast_view(con, side: str, types: Mapping, common: Mapping) -> int:
     "A view with the common columns in common types; how many rows it has."
     columns = ", ".join(f"{value_sql(n, types[n], to)} as {quoted(n)}" for n, to in common.items())
     con.execute(f"create view {side} as select {columns} from {side}_raw")
     return con.execute(f"select count(*) from {side}").fetchone()[0]
 
-# %% ../../nbs/04g_versioning.tables.ipynb #db9258c8
+# %% ../../nbs/04g_versioning.tables.ipynb #153e7ca4
 def cast_views(
     con: duckdb.DuckDBPyConnection,  # with the views `a_given` and `b_given`
     ignore: Iterable[str] = (),      # columns that do not count
 ) -> Tables:                         # raises BadInput where no column is in both
     "The two tables with common columns in common types."
-    ignore = set(ignore)
-    types = Pair(*({n: t for n, t in _raw_view(con, side).items() if n not in ignore} for side in "ab"))
+    given = [_given_types(con, side, set(ignore)) for side in "ab"]
+    types = Pair(_raw_types(*given), _raw_types(*reversed(given)))
     common = _common_types(types)
-    rows = Pair(*(_cast_view(con, side, mine, common) for side, mine in zip("ab", types)))
+    for side, mine, raw in zip("ab", given, types): _raw_view(con, side, mine, raw)
+    rows = Pair(*(_cast_view(con, side, raw, common) for side, raw in zip("ab", types)))
     con.execute("create temp view both_sides as select 0 as side, * from a union all select 1 as side, * from b")
     return Tables(con, types, common, rows)
 
-# %% ../../nbs/04g_versioning.tables.ipynb #1a394287
+# %% ../../nbs/04g_versioning.tables.ipynb #99f3c0b7
 MAX_KEY = 5        # columns of a key, at most
 MAX_SHARED = 0.01  # share of the rows, at most, that may share their key with another
 
-def _value_counts(tables: Tables, names: list[str]) -> dict[str, int]:
+def _value_counts(tables: Tables, names: list) -> dict:
     "{column: about how many values} of those of these columns that miss none."
     counts = ", ".join(f"count({quoted(n)}), approx_count_distinct({quoted(n)})" for n in names)
     row = tables.con.execute(f"select {counts} from both_sides").fetchone()
     return {n: values for n, full, values in zip(names, row[::2], row[1::2]) if full == sum(tables.rows)}
 
-def _key_columns(tables: Tables) -> list[str]:
+def _key_columns(tables: Tables) -> list:
     "Columns that may be part of a key: text and times before numbers, those with most values first."
     names = [n for n, t in tables.common.items() if t in INTEGERS | TIMES | {"VARCHAR", "UUID"}]
     values = _value_counts(tables, names) if names else {}
     order = {n: (tables.common[n] in INTEGERS, -round(math.log2(k + 1)), names.index(n)) for n, k in values.items()}
     return sorted(order, key=order.get)
 
-# %% ../../nbs/04g_versioning.tables.ipynb #3b254ef8
-def _collisions(con: duckdb.DuckDBPyConnection, key: list[str]) -> int:
+# %% ../../nbs/04g_versioning.tables.ipynb #11ef8d85
+def _collisions(con, key: list) -> int:
     "How many rows share their key with another of the same side; these keys are left in the table `shared`."
     group = f"select {quoted_list(['side', *key])}, count(*) as n from both_sides group by all having n > 1"
     con.execute(f"create or replace temp table shared as {group}")
@@ -243,7 +249,7 @@ def _collisions(con: duckdb.DuckDBPyConnection, key: list[str]) -> int:
 
 SEPARATED = 20_000  # rows, about, on which a further column of a key is chosen
 
-def _separates(con: duckdb.DuckDBPyConnection, key: list[str], names: list[str], left: int) -> dict[str, int]:
+def _separates(con, key: list, names: list, left: int) -> dict:
     "{column: how many more keys the rows that share one have with it}, of some of the rows, chosen by their hash."
     columns = quoted_list(["side", *key])
     some = f"where hash({columns}) % {1 + left // SEPARATED} = 0"
@@ -252,7 +258,7 @@ def _separates(con: duckdb.DuckDBPyConnection, key: list[str], names: list[str],
     gains = ", ".join(f"count(distinct ({columns}, {quoted(n)})) - count(distinct ({columns}, 0))" for n in names)
     return dict(zip(names, con.execute(f"select {gains} from colliding").fetchone()))
 
-# %% ../../nbs/04g_versioning.tables.ipynb #25e539fc
+# %% ../../nbs/04g_versioning.tables.ipynb #a2945454
 class Key(NamedTuple):
     "Columns that may tell the rows apart."
     columns: list[str]
@@ -270,7 +276,7 @@ def _grow_key(tables: Tables) -> Key:
         key = Key(columns, _collisions(tables.con, columns))
     return key
 
-def _shrink_key(con: duckdb.DuckDBPyConnection, key: Key) -> list[str]:
+def _shrink_key(con, key: Key) -> list:
     "Without the columns that it does not need."
     columns = key.columns
     for name in key.columns[:-1]:

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['DIGEST', 'Link', 'Predictions', 'Model', 'find_model', 'Counted', 'Outputs', 'lineage']
 
-# %% ../../nbs/04j_versioning.trace.ipynb #78e175a2
-import hashlib, tempfile
+# %% ../../nbs/04j_versioning.trace.ipynb #bd958c34
+import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,16 +17,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-# %% ../../nbs/04j_versioning.trace.ipynb #c1ff7013
+# %% ../../nbs/04j_versioning.trace.ipynb #60e9961d
 from .. import core, formats
 from ..core import BadInput, shown
 from ..formats import frames
 from .checkpoints import file_sha256, model_digest, rows_digest, training_rows
 from .remotes import folder_files
-from .store import Snapshot, find_store, is_folder, locked_repo, log
+from .store import Snapshot, StorePath, find_store, is_folder, locked_repo, log
 from .tables import at_version
 
-# %% ../../nbs/04j_versioning.trace.ipynb #b2473aa2
+# %% ../../nbs/04j_versioning.trace.ipynb #226dbdb2
 @dataclass(frozen=True)
 class Link:
     "A step of the way back."
@@ -43,16 +43,16 @@ class Predictions(NamedTuple):
     digest: str   # of the model
     one: dict     # the prediction that was asked for; empty where none was, or it is not there
 
-def _one(table: pa.Table) -> dict: return next(iter(table.slice(0, 1).to_pylist()), {})
+def _one(table) -> dict: return next(iter(table.slice(0, 1).to_pylist()), {})
 
-def _digest(schema: pa.Schema, name: str) -> str:
+def _digest(schema, name: str) -> str:
     "Digest of the model that made a table of predictions."
     digest = (schema.metadata or {}).get(DIGEST, b"").decode()
     if not digest: raise BadInput(f"{name}: it does not say which model made it; tables that `mlsys score` writes do")
     return digest
 
-# %% ../../nbs/04j_versioning.trace.ipynb #d458d551
-def _read_file(path: str | Path, row: int | None) -> Predictions:
+# %% ../../nbs/04j_versioning.trace.ipynb #683abb47
+def _read_file(path, row) -> Predictions:
     "Predictions of a Parquet file, of which only the wanted row is read."
     name = shown(path)
     try: file = pq.ParquetFile(path)
@@ -61,15 +61,15 @@ def _read_file(path: str | Path, row: int | None) -> Predictions:
     one = {} if row is None else _one(pq.read_table(path, filters=[("_row", "==", row)]))
     return Predictions(name, file.metadata.num_rows, _digest(file.schema_arrow, name), one)
 
-def _read_predictions(scores: Any, row: int | None) -> Predictions:
+def _read_predictions(scores: Any, row) -> Predictions:
     "Predictions of a file, or of any table whose schema says which model made it."
     if frames.is_path(scores): return _read_file(scores, row)
     table, name = frames.to_arrow(scores), "the table of predictions"
     digest = _digest(table.schema, name)
     return Predictions(name, len(table), digest, {} if row is None else _one(table.filter(pc.equal(table["_row"], row))))
 
-# %% ../../nbs/04j_versioning.trace.ipynb #f00bb78b
-def _prediction(scores: Predictions, row: int | None) -> Link:
+# %% ../../nbs/04j_versioning.trace.ipynb #594d327f
+def _prediction(scores: Predictions, row) -> Link:
     "The first link: what was predicted."
     if row is None: return Link(f"{scores.rows:,} predictions", "recorded", scores.name)
     if not scores.one:
@@ -108,7 +108,7 @@ def find_model(
     if snap: return Model(snap.about, Link(f"model {digest[:12]}, version {snap.rev}", "recorded", snap.message))
     return Model({}, Link(f"model {digest[:12]}", "unknown", "no bundle and no version of the store has this digest"))
 
-# %% ../../nbs/04j_versioning.trace.ipynb #bfbe2752
+# %% ../../nbs/04j_versioning.trace.ipynb #f0dc33e0
 def _holding(repo, snap: Snapshot, name: str) -> str:
     "Which output of a version is a folder with this file; empty where none is."
     folders = {n: out["md5"] for n, out in snap.outs.items() if is_folder(out["md5"])}
@@ -128,7 +128,7 @@ def _holds_data(repo, snap: Snapshot, about: dict) -> bool:
     if about.get("md5"): return about["md5"] == md5
     return bool(about.get("manifest")) and _manifest_sha256(repo, md5) == about["manifest"]
 
-def _find_data(repo, about: dict, every: list[Snapshot]) -> Snapshot | None:
+def _find_data(repo, about: dict, every: list) -> Snapshot | None:
     "The version of the data that a model names."
     if about.get("data"): return next((snap for snap in every if snap.rev == about["data"]), None)
     return next((snap for snap in every if _holds_data(repo, snap, about)), None)
@@ -151,7 +151,7 @@ class Outputs(NamedTuple):
     table: str  # the data set
     tests: str  # the folder of the suite
 
-# %% ../../nbs/04j_versioning.trace.ipynb #64ecae06
+# %% ../../nbs/04j_versioning.trace.ipynb #c26afe90
 def _count(snap: Snapshot, outs: Outputs, store: Path, folder: Path) -> Counted:
     "Count again which rows a model of this version learns from, and by which suite."
     at = {name: at_version(name, snap.rev, store, folder / name) for name in outs if name}
@@ -159,21 +159,21 @@ def _count(snap: Snapshot, outs: Outputs, store: Path, folder: Path) -> Counted:
     rows = rows_digest(training_rows(at[outs.table], tests / "quarantine.parquet")) if outs.table else None
     return Counted(rows, file_sha256(tests / "suite.json") if outs.tests else None)
 
-def _rows_and_suite(about: dict, snap: Snapshot, counted: Counted) -> dict[str, Link]:
+def _rows_and_suite(about: dict, snap: Snapshot, counted: Counted) -> dict:
     "The links to the rows and to the suite."
     rows, suite = about.get("rows") or {}, about.get("suite") or ""
     told = f"{rows.get('count', 0):,} rows, {rows.get('sha256', '')[:12]}"
     return dict(rows=_check(rows, counted.rows, told, "rows", snap.rev),
                 suite=_check(suite, counted.suite, f"suite {suite[:12]}", "suite", snap.rev))
 
-# %% ../../nbs/04j_versioning.trace.ipynb #bcd4a6e0
+# %% ../../nbs/04j_versioning.trace.ipynb #2734ea1d
 def _code(about: dict) -> Link:
     "The link to the code."
     code = about.get("code")
     if not code: return Link("no code", "unknown")
     return Link(f"commit {(code.get('commit') or 'none')[:12]}, mlsys {code.get('mlsys')}", "recorded", code.get("source", ""))
 
-def _data_links(about: dict, store: Path) -> dict[str, Link]:
+def _data_links(about: dict, store: Path) -> dict:
     "The links to the data, the rows and the suite."
     with locked_repo(store) as repo:
         snap = _find_data(repo, about, log(store))
@@ -184,12 +184,12 @@ def _data_links(about: dict, store: Path) -> dict[str, Link]:
     with tempfile.TemporaryDirectory() as folder: counted = _count(snap, outs, store, Path(folder))
     return dict(data=Link(f"version {snap.rev}", "verified", snap.message)) | _rows_and_suite(about, snap, counted)
 
-# %% ../../nbs/04j_versioning.trace.ipynb #76a2a12b
+# %% ../../nbs/04j_versioning.trace.ipynb #d5f76efa
 def lineage(
     scores: Any,                       # predictions: the file that `mlsys score` writes, or an Arrow table of it
     row: int | None = None,            # one of them, by its `_row`
     bundle: str | Path | None = None,  # the model's folder; None: it is looked for in the store
-    store: str | Path | None = None,
+    store: StorePath = None,
 ) -> pd.DataFrame:                     # prediction, model, code, data, rows, suite; what, state, detail
     "From a prediction to the model, the code, the exact rows and the suite that admitted them."
     store, predictions = find_store(store), _read_predictions(scores, row)
