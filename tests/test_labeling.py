@@ -20,15 +20,16 @@ from snorkel.labeling.model import LabelModel, MajorityLabelVoter
 from snorkel.slicing import PandasSFApplier, slicing_function
 
 from mlsys import core, labeling
-from mlsys.labeling import text as labeling_text
+from mlsys.labeling import patterns
 from mlsys.core import BadInput
 from mlsys.labeling import ABSTAIN, lf
-from mlsys.labeling.active import active_curve, corrected, k_center, out_of_fold, slice_scores, slices, uncertainty
+from mlsys.labeling.active import active_curve, Arena, corrected, k_center, out_of_fold, slice_scores, slices, uncertainty
 from mlsys.labeling.endmodel import accuracy, auc, fit, labels_worth, learn_encoding, learning_curve, worth_text
 from mlsys.labeling.files import Ballots, doubtful_rows
 from mlsys.labeling.functions import Columns, first_failing, LabelFunction, recent_share
 from mlsys.labeling.rules import as_function, holds, Rule
-from mlsys.labeling.text import in_threads, phrase_query, scan, Words
+from mlsys.labeling.patterns import phrase_query
+from mlsys.labeling.text import in_threads, scan, Words
 from mlsys.labeling.votes import class_proba, distinct_votes, label_model, majority, triplets
 
 ROOT = Path(__file__).parent.parent
@@ -256,11 +257,11 @@ def test_functions_over_a_pandas_frame_and_its_rows():
 
 
 def test_a_pattern_that_cannot_be_read_runs_on_every_row():
-    assert labeling_text.pattern_query("(?i)waste|refund").strings == () and labeling_text.pattern_query(r"\bwaste|refund").strings
+    assert patterns.pattern_query("(?i)waste|refund").strings == () and patterns.pattern_query(r"\bwaste|refund").strings
     for pattern in (r"[[:alpha:]]", r"\pL", r"a{,2}", r"\x41", "a**"):
         try:
-            found = labeling_text.literals_of(pattern)
-        except labeling_text.Unreadable:
+            found = patterns.literals_of(pattern)
+        except patterns.Unreadable:
             continue
         raise AssertionError(f"{pattern}: {found}")
 
@@ -608,7 +609,7 @@ def test_uncertainty_beats_random_where_the_boundary_is_sharp():
     rng = np.random.default_rng(0)
     X = np.column_stack([rng.normal(size=(3000, 2)), rng.normal(size=(3000, 20)) * 0.1])
     y = (X[:, 0] + X[:, 1] > 1.5).astype(int)
-    final = {how: np.mean([active_curve(X[:2000], y[:2000], X[2000:], y[2000:], how, seed=k)[-1][1] for k in range(5)])
+    final = {how: np.mean([active_curve(Arena(X[:2000], y[:2000], X[2000:], y[2000:]), how, seed=k)[-1].auc for k in range(5)])
              for how in ("uncertainty", "random")}
     assert final["uncertainty"] > final["random"]
 
