@@ -30,7 +30,7 @@ def prepared():
 
 
 def ours():
-    from mlsys.evaluation import coalitions, shapley, worth_of
+    from mlsys.evaluation.explanations import coalitions, shapley, worth_of
     predict, names, rows, background = prepared()
     inside, players = coalitions(PLAYERS), [[c] for c in names]
 

@@ -12,7 +12,19 @@ from statsmodels.stats.power import NormalIndPower
 from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
 from mlsys import core
-from mlsys.evaluation import Experiment, Moments, arms, half_width, log_evidence, look, observe, ratio_p, sample_size, team_draft, watch
+from mlsys.evaluation.abtest import (
+    Experiment,
+    Moments,
+    arms,
+    half_width,
+    log_evidence,
+    look,
+    observe,
+    ratio_p,
+    sample_size,
+    team_draft,
+    watch,
+)
 
 numbers = st.lists(st.floats(-1e3, 1e3), min_size=0, max_size=30)
 

@@ -12,18 +12,15 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
 from mlsys import core
-from mlsys.evaluation import (
+from mlsys.evaluation.calibration import (
     CALIBRATORS,
     Calibrator,
-    adaptive_limits,
-    answer_sets,
     choose_calibrator,
-    conformal_limit,
-    denied,
     fit_calibrator,
     log_loss_of,
     log_odds,
 )
+from mlsys.evaluation.confidence import adaptive_limits, answer_sets, conformal_limit, denied
 
 scores = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 1)), min_size=2, max_size=60)
 

@@ -14,35 +14,28 @@ from scipy import stats
 from sklearn.metrics import confusion_matrix, precision_score, recall_score
 from statsmodels.stats.multitest import multipletests
 
-from mlsys import core, evaluation, formats, training
-from mlsys.evaluation import (
-    Answers,
-    Behaviour,
+from mlsys import core, formats, training
+from mlsys.evaluation.behaviour import Behaviour, add, behave, part_of
+from mlsys.evaluation.calibration import log_odds
+from mlsys.evaluation.comparison import best_column, desk_answers, judged, numbers_of, rule_scores
+from mlsys.evaluation.decisions import Rule, card_rules, choose, decided, kept, speaks_of, walk
+from mlsys.evaluation.metrics import auc
+from mlsys.evaluation.objectives import combine, fit_weighted, found, pareto
+from mlsys.evaluation.policies import (
+    ACTIONS,
     Policy,
-    Rule,
+    absent,
     band,
-    behave,
-    choose,
-    combine,
-    decided,
-    desk_answers,
     entropy,
-    fairness,
-    found,
-    judged,
-    kept,
-    pareto,
+    load_policy,
     policy,
     question,
     queue,
-    resamples,
-    slice_gaps,
-    speaks_of,
     value_of_asking,
-    varied,
-    walk,
-    worst_slices,
+    values_of,
 )
+from mlsys.evaluation.resampling import Answers, answers, resamples
+from mlsys.evaluation.slices import fairness, slice_gaps, varied, worst_slices
 
 rows = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 1)), min_size=4, max_size=50).filter(lambda r: len({y for _, y in r}) == 2)
 every = np.ones((1, 1))
@@ -119,8 +112,8 @@ def test_states_of_all_four_rules():
 def test_the_card_names_rules():
     s = core.Settings(data=core.Data(target="y"), inference=core.Inference(rows_per_day=1000),
                       metrics=core.Metrics(goal="precision", at_least=0.7, cost_false_alarm=1, cost_miss=4, alarms_per_day=50))
-    assert evaluation.card_rules(s) == [Rule("precision", 0.7), Rule("cost", miss=4.0), Rule("alarms", 0.05)]
-    assert evaluation.card_rules(core.Settings(data=core.Data(target="y"))) == [Rule("recall", 0.5)]
+    assert card_rules(s) == [Rule("precision", 0.7), Rule("cost", miss=4.0), Rule("alarms", 0.05)]
+    assert card_rules(core.Settings(data=core.Data(target="y"))) == [Rule("recall", 0.5)]
 
 
 def two_periods(flip=False):
@@ -133,7 +126,7 @@ def two_periods(flip=False):
 
 def test_a_threshold_is_chosen_before_the_period_it_is_verified_on():
     a = two_periods()
-    valid, test = (evaluation.part_of(a, m) for m in (a.period == "a", a.period != "a"))
+    valid, test = (part_of(a, m) for m in (a.period == "a", a.period != "a"))
     group = np.arange(3000) // 50
     w = resamples(group, test.period, 50)
     t = walk(Rule("recall", 0.8), valid, test, "network", group, w)
@@ -174,11 +167,11 @@ def test_a_combined_loss_is_least_at_the_combined_mean():
     features = training.Features({}, {"a": number, "b": number})
     ready = training.Rows({}, np.zeros((n, 1), np.int64), x, truths[:, 0])
     s = core.Settings(data=core.Data(target="y"))
-    first, second, both = (training.probabilities(evaluation.fit_weighted(ready, truths, w, features, s, epochs=10), ready)
+    first, second, both = (training.probabilities(fit_weighted(ready, truths, w, features, s, epochs=10), ready)
                            for w in ((1, 0), (0, 1), (0.3, 0.7)))
     mixed = combine([first, second], (0.3, 0.7))
     assert abs(first - q[:, 0]).mean() < 0.05 and abs(both - q @ [0.3, 0.7]).mean() < 0.05 and abs(both - mixed).mean() < 0.05
-    again = evaluation.fit_weighted(ready, truths, (1, 0), features, s, epochs=10)
+    again = fit_weighted(ready, truths, (1, 0), features, s, epochs=10)
     assert np.array_equal(training.probabilities(again, ready), first)  # the same bits
     assert np.allclose(found(mixed, truths, 1.0), 1)
 
@@ -216,14 +209,14 @@ def test_people_are_one_more_model(desk):
 def test_rules_of_thumb(desk):
     s, _ = desk
     data = formats.dataset(s)
-    a = evaluation.answers(training.predictions_of(s), data.key, "valid")
-    assert evaluation.best_column(data, a) == "x"
-    p = evaluation.rule_scores(data, a, a, "x")
-    assert ((p >= 0) & (p <= 1)).all() and evaluation.auc(a.y, p) > 0.7
+    a = answers(training.predictions_of(s), data.key, "valid")
+    assert best_column(data, a) == "x"
+    p = rule_scores(data, a, a, "x")
+    assert ((p >= 0) & (p <= 1)).all() and auc(a.y, p) > 0.7
     with core.refused("is not a column"):
-        evaluation.numbers_of(data, a, "z")
+        numbers_of(data, a, "z")
     with core.refused("holds no numbers"):
-        evaluation.numbers_of(data, a, "y")
+        numbers_of(data, a, "y")
 
 
 def test_gaps_of_slices_have_errors_that_are_robust_to_days():
@@ -304,8 +297,8 @@ def test_behaviour():
     def predict(raw):
         return 1 / (1 + np.exp(-raw["rain"][:, 0]))
     raw = {"rain": np.linspace(-2, 2, 21)[:, None], "name": np.array([["a"]] * 21, object)}
-    table = behave(predict, raw, [Behaviour("more rain", evaluation.add("rain", 1.0), "up"),
-                                  Behaviour("less rain", evaluation.add("rain", -1.0), "up"),
+    table = behave(predict, raw, [Behaviour("more rain", add("rain", 1.0), "up"),
+                                  Behaviour("less rain", add("rain", -1.0), "up"),
                                   Behaviour("another name", lambda r: r | {"name": np.full_like(r["name"], "b")}, "same")])
     assert table.fails.tolist() == [0, 1, 0] and table.worst["less rain"] > 0.1 and (table.low <= table.fails).all()
 
@@ -314,7 +307,7 @@ scores = st.lists(st.floats(0, 1), min_size=1, max_size=40)
 
 
 @examples(max_examples=200, deadline=None)
-@given(scores, st.floats(0.01, 0.99), st.floats(0, 0.9), st.sampled_from(evaluation.ACTIONS))
+@given(scores, st.floats(0.01, 0.99), st.floats(0, 0.9), st.sampled_from(ACTIONS))
 def test_a_policy_decides_each_row_by_itself_and_travels_as_json(p, threshold, share, action):
     p = np.array(p)
     mine = Policy(threshold, *band(p, threshold, share), action)
@@ -324,7 +317,7 @@ def test_a_policy_decides_each_row_by_itself_and_travels_as_json(p, threshold, s
     sure = ~np.isin(what, [action]) if action != "answer" else np.ones(len(p), bool)
     assert (what[sure] == np.where(p[sure] >= threshold, "yes", "no")).all()
     if action != "answer" and share:
-        distance = abs(evaluation.log_odds(p) - evaluation.log_odds(threshold))
+        distance = abs(log_odds(p) - log_odds(threshold))
         assert distance[~sure].max(initial=0) <= distance[sure].min(initial=99) + 1e-6  # the unsure are the nearest
 
 
@@ -334,13 +327,13 @@ def test_policies_on_disk(tmp_path):
     mine = policy(s, p, 0.5)
     assert mine.capacity == 960 and abs((mine(p) == "human").mean() - 0.2) < 0.01
     mine.save(tmp_path / "policy.json")
-    assert evaluation.load_policy(tmp_path / "policy.json") == mine
+    assert load_policy(tmp_path / "policy.json") == mine
     assert (mine(p, room=7) == "human").sum() == 7 and (mine(p, room=0) == "human").sum() == 0
     for text, sentence in (("{", "no readable policy"), ('{"low": 1}', "no readable policy"),
                            ('{"threshold": 0.5, "low": 0.6, "high": 0.4}', "lies above")):
         (tmp_path / "bad.json").write_text(text)
         with core.refused(sentence):
-            evaluation.load_policy(tmp_path / "bad.json")
+            load_policy(tmp_path / "bad.json")
     for bad in ([math.nan], [1.2], [-0.1]):
         with core.refused("no probability between 0 and 1"):
             mine(bad)
@@ -377,16 +370,16 @@ def test_values_to_try_are_json_and_never_times():
     kinds = {"a": "number", "b": "string", "t": "time", "none": "number"}
     raw = {"a": np.array([[1.5], [np.nan]], np.float32), "b": np.array([["x"], [""]], object), "t": np.array([[5], [training.NO_TIME]]),
            "none": np.full((2, 1), np.nan, np.float32)}
-    values = evaluation.values_of(raw, kinds, 3)
+    values = values_of(raw, kinds, 3)
     assert json.loads(json.dumps(values)) == {"a": [1.5] * 3, "b": ["x"] * 3}
-    assert [evaluation.absent(raw[c]).tolist() for c in raw] == [[False, True]] * 3 + [[True, True]]
+    assert [absent(raw[c]).tolist() for c in raw] == [[False, True]] * 3 + [[True, True]]
 
 
 def test_labels_that_never_arrive_are_said_so():
     said = np.full(4, 0.5, "float32")
     table = pa.table({"_row": np.arange(4), "month": ["01"] * 4, "y": np.full(4, np.nan), "network": said, "role": ["test"] * 4})
     with core.refused("no label of the 4 test rows has arrived"):
-        evaluation.answers(table, "month")
+        answers(table, "month")
 
 
 def test_constant_scores_are_one_decision():
@@ -394,4 +387,4 @@ def test_constant_scores_are_one_decision():
     for rule in (Rule("recall", 0.9), Rule("precision", 0.4), Rule("cost", miss=3)):
         assert (p >= choose(rule, y, p)).all()  # all or nothing, and here all
     assert choose(Rule("alarms", 0.5), y, p) == math.inf  # half of them cannot be told apart
-    assert len(list(itertools.chain(evaluation.band(p, 0.3, 0.05)))) == 2
+    assert len(list(itertools.chain(band(p, 0.3, 0.05)))) == 2

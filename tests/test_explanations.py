@@ -13,20 +13,23 @@ from sklearn.inspection import permutation_importance as their_importance
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from mlsys import evaluation
-from mlsys.evaluation import (
+from mlsys.evaluation.explanations import (
+    as_text,
     coalitions,
     deletion,
-    effective_rows,
-    estimate_by_confidence,
-    estimate_by_weights,
     families,
     in_words,
     partial_dependence,
     permutation_importance,
     shapley,
-    shift_weights,
     worth_of,
+)
+from mlsys.evaluation.resampling import resamples
+from mlsys.evaluation.unlabelled import (
+    effective_rows,
+    estimate_by_confidence,
+    estimate_by_weights,
+    shift_weights,
 )
 
 once = np.ones((1, 1))
@@ -114,7 +117,7 @@ def test_importance_has_intervals_that_hold_other_samples(world):
     x, y, model = world
     group, fresh = np.arange(4000), np.random.default_rng(5).normal(size=(4000, 3))
     other = (np.random.default_rng(6).random(4000) < Model().predict(fresh)).astype(float)
-    w = evaluation.resamples(group, np.zeros(4000), 200)
+    w = resamples(group, np.zeros(4000), 200)
 
     def fall(x, y):
         return permutation_importance(lambda r: model.predict(matrix(r)), raw_of(x), y, {"a": ["a"]}, group, w).iloc[0]
@@ -153,8 +156,8 @@ def test_sentences(phi, said, part):
 
 def test_values_as_text():
     row = {"n": np.array([[3.5]]), "w": np.array([["UA"]], object), "t": np.array([[3600]]), "gone": np.array([[np.nan]])}
-    assert [evaluation.as_text(row, c) for c in row] == ["n = 3.5", "w = UA", "t = Thu 01:00", "unknown gone"]
-    assert evaluation.as_text(row, "w", "the carrier {}") == "the carrier UA"
+    assert [as_text(row, c) for c in row] == ["n = 3.5", "w = UA", "t = Thu 01:00", "unknown gone"]
+    assert as_text(row, "w", "the carrier {}") == "the carrier UA"
 
 
 def test_an_estimate_from_confidence_is_the_truth_of_a_calibrated_world():
