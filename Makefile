@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 SAMPLE := MLSYS_RUN_SAMPLE=3000 MLSYS_RUN_BUILD=build/sample
 
 .DEFAULT_GOAL := help
-.PHONY: help run test browser docs docs-serve lab bench save readme hooks lint lock clean
+.PHONY: help run book test browser docs docs-serve lab bench save contents hooks lint lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -33,24 +33,27 @@ browser:  ## Chromium for the tests of the labelling desk: Debian's, where none 
 	  DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends chromium > /dev/null; } || \
 	  echo "no Chromium, and apt could not install it: tests in a browser will be skipped (with CI=1: they will fail)"
 
-docs: run  ## the site, from the notebooks that the pipeline executed, into _site/
+book: run  ## every page of the book executed: the rooms behind the chapters too
+	@mlsys run --book > /dev/null
+
+docs: book  ## the site, from the executed notebooks, into _site/
 	@python tools/docs.py
 
 docs-serve: docs  ## the site on http://127.0.0.1:8000
 	@python -m http.server --bind 127.0.0.1 --directory _site 8000
 
-lab: .venv/.installed  ## JupyterLab in nbs/
-	@jupyter lab --notebook-dir=. nbs
+lab: .venv/.installed  ## JupyterLab: the project, opened at the chapters
+	@jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/nbs/index.ipynb
 
 bench: run  ## side-by-side measurements against the peers (installs them first)
 	@python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[bench]'
 	@python benchmarks/run.py
 
-save: run  ## put the outputs of the last run into nbs/, clean, and accept them as up to date
-	@python tools/save.py && python tools/readme.py
+save: book  ## put the outputs of the last run into nbs/, clean, and accept them as up to date
+	@python tools/save.py && python tools/contents.py
 
-readme: .venv/.installed  ## README.md from nbs/index.ipynb
-	@python tools/readme.py
+contents: .venv/.installed  ## README.md from nbs/index.ipynb, and the sidebar of the site
+	@python tools/contents.py
 
 hooks: .venv/.installed  ## git hooks that clean notebooks and merge them by cell
 	@nbdev-install-hooks

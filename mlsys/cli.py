@@ -7,19 +7,19 @@ __all__ = ['app', 'Card', 'AsJson', 'Names', 'version_app', 'StoreAt', 'Remote',
            'stage', 'convert', 'test', 'label', 'score', 'diff', 'version_snapshot', 'version_log', 'version_restore',
            'version_verify', 'version_remote', 'version_push', 'version_pull', 'version_gc', 'version_lineage', 'main']
 
-# %% ../nbs/92_cli.ipynb #132bdd77
+# %% ../nbs/92_cli.ipynb #1266492a
 import json, os, sys
 from pathlib import Path
 from typing import Annotated
 
-# %% ../nbs/92_cli.ipynb #608af5d6
+# %% ../nbs/92_cli.ipynb #afc2bb45
 import typer
 
-# %% ../nbs/92_cli.ipynb #cf3231e3
+# %% ../nbs/92_cli.ipynb #bf0d0bd6
 from . import core
 from .core import BadInput
 
-# %% ../nbs/92_cli.ipynb #8c8b1743
+# %% ../nbs/92_cli.ipynb #8d937c81
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
                   help="One book that runs: machine-learning systems from data testing to deployment.")
 Card = Annotated[str, typer.Option("--settings", metavar="FILE", help="The design card.")]
@@ -33,7 +33,7 @@ def say(
     "Print a result for a person or a machine."
     print(json.dumps(result, default=str, ensure_ascii=False) if as_json else text)
 
-# %% ../nbs/92_cli.ipynb #c4560d21
+# %% ../nbs/92_cli.ipynb #9bcf0e9d
 def draft_card(
     card: Path,   # where it will lie; a relative source is written relative to it
     **data,       # keys of `[data]`
@@ -50,10 +50,10 @@ def draft_card(
     leaks = testing.leaks(table.drop_columns([c for c in table.column_names if c in known]), labels)
     return s.model_copy(update={"data": s.data.model_copy(update={"exclude": (*s.data.exclude, *leaks)})}), leaks
 
-# %% ../nbs/92_cli.ipynb #489c7ce4
+# %% ../nbs/92_cli.ipynb #444657e6
 Names = Annotated[str, typer.Option(metavar="A,B", help="Columns that may not be used as features.")]
 
-# %% ../nbs/92_cli.ipynb #f6b78c1d
+# %% ../nbs/92_cli.ipynb #954a2f0d
 @app.command()
 def init(
     data: Annotated[str, typer.Argument(help="A table (CSV, Parquet, ORC), or 'flights'.")],
@@ -73,7 +73,7 @@ def init(
     text = f"{core.shown(path)} is written; `mlsys run` brings the system up."
     say(dict(card=path, exclude=s.data.exclude, leaks=why), "\n".join([text, *(f"excluded {c}: {reason}" for c, reason in why.items())]), as_json)
 
-# %% ../nbs/92_cli.ipynb #a392ea62
+# %% ../nbs/92_cli.ipynb #cf00b137
 @app.command()
 def design(card: Card = "settings.ini", as_json: AsJson = False):
     "Show the card, what follows from it and what contradicts what; exit code 1 if it contradicts itself."
@@ -84,16 +84,17 @@ def design(card: Card = "settings.ini", as_json: AsJson = False):
     say(told, "\n".join(text), as_json)
     raise typer.Exit(int(not told["coherent"]))
 
-# %% ../nbs/92_cli.ipynb #bc62533f
+# %% ../nbs/92_cli.ipynb #948e07ba
 @app.command()
 def run(
     chapters: Annotated[list[str], typer.Argument(help="Chapters to bring up to date; default: all.")] = None,
     card: Card = "settings.ini",
+    book: Annotated[bool, typer.Option("--book", help="Also the rooms behind the chapters, for the docs site.")] = False,
     as_json: AsJson = False,
 ):
     "Bring the pipeline up to date; ends with the path of the report."
     from mlsys import pipeline
-    ran = pipeline.run(card, chapters or ())
+    ran = pipeline.run(card, chapters or (), book)
     report = core.build_folder(core.load_settings(card)) / "report.html"
     say(dict(ran=ran, report=report if report.exists() else None),
         "\n".join(["" if ran else "nothing has changed", core.shown(report) if report.exists() else ""]).strip(), as_json)
@@ -104,7 +105,7 @@ def stage(chapter: str, card: Card = "settings.ini"):
     from mlsys import pipeline
     pipeline.stage(chapter, Path(card))
 
-# %% ../nbs/92_cli.ipynb #c0f0a7e1
+# %% ../nbs/92_cli.ipynb #e4ce7411
 @app.command()
 def convert(
     src: Annotated[str, typer.Argument(help="A table: a file, a folder of parts or partitions, or a URL (s3://, memory://, ...).")],
@@ -118,7 +119,7 @@ def convert(
     result = formats.convert(src, dst, [c.strip() for c in columns.split(",") if c.strip()] or None, where or None)
     say(result, formats.convert_text(result), as_json)
 
-# %% ../nbs/92_cli.ipynb #5f991745
+# %% ../nbs/92_cli.ipynb #82dcec6e
 @app.command()
 def test(
     data: Annotated[str, typer.Argument(help="A table (CSV, Parquet, ORC).")],
@@ -140,7 +141,7 @@ def test(
     say(result, testing.summary_text(result, allowed), as_json)
     raise typer.Exit(int(result["bad_share"] > allowed))
 
-# %% ../nbs/92_cli.ipynb #b3fc3a74
+# %% ../nbs/92_cli.ipynb #1c8f9234
 @app.command()
 def label(
     data: Annotated[str, typer.Argument(help="A table (CSV, Parquet, ORC).")],
@@ -159,7 +160,7 @@ def label(
     say(result, labeling.label_text(result), as_json)
     raise typer.Exit(int(result["covered"] < coverage))
 
-# %% ../nbs/92_cli.ipynb #7c1e90ab
+# %% ../nbs/92_cli.ipynb #2da4cd5b
 def _replay(data, suite, good, as_json):
     "Judge quarantined rows again; exit code 1 if some stay."
     from mlsys import formats, testing
@@ -170,7 +171,7 @@ def _replay(data, suite, good, as_json):
     say(dict(out=out, stay=stay, good=good, file=data), f"{out:,} rows come out into {core.shown(good)}, {stay:,} stay in {core.shown(data)}", as_json)
     raise typer.Exit(int(stay > 0))
 
-# %% ../nbs/92_cli.ipynb #903e4033
+# %% ../nbs/92_cli.ipynb #38ed351e
 @app.command()
 def score(
     bundle: Annotated[str, typer.Argument(help="The folder of a model: build/training/bundle.")],
@@ -185,7 +186,7 @@ def score(
     acts = "".join(f"; {k}: {n:,}" for k, n in sorted(result["actions"].items()))
     say(result, f"{result['scored']:,} rows scored into {core.shown(out)}, {result['rejected']:,} set aside with their reasons{acts}", as_json)
 
-# %% ../nbs/92_cli.ipynb #c1f0a9d2
+# %% ../nbs/92_cli.ipynb #e946f880
 @app.command()
 def diff(
     a: Annotated[str, typer.Argument(help="A table: a file, a folder, or PATH@VERSION of the store.")],
@@ -207,7 +208,7 @@ def diff(
     say(found.summary(), versioning.diff_text(found), as_json)
     raise typer.Exit(int(not found.same))
 
-# %% ../nbs/92_cli.ipynb #a7c2e410
+# %% ../nbs/92_cli.ipynb #31891e27
 version_app = typer.Typer(no_args_is_help=True, help="Versions of data and models: save, list, bring back, copy elsewhere, trace.")
 app.add_typer(version_app, name="version")
 StoreAt = Annotated[str, typer.Option("--store", metavar="DIR", help="The store; default: .versions here or above.")]
@@ -227,7 +228,7 @@ def version_log(store: StoreAt = "", as_json: AsJson = False):
     every = versioning.log(store or None)
     say([dict(rev=x.rev, **x.__dict__) for x in every], versioning.log_table(every).to_string() if every else "no versions yet", as_json)
 
-# %% ../nbs/92_cli.ipynb #0be9d3f6
+# %% ../nbs/92_cli.ipynb #e5967c78
 @version_app.command("restore")
 def version_restore(
     rev: Annotated[str, typer.Argument(help="A version, its first digits, or 'latest'.")],
@@ -242,7 +243,7 @@ def version_restore(
     snap = versioning.restore(rev, to or None, names or None, store or None, force)
     say(dict(rev=snap.rev, names=names or list(snap.outs)), f"version {snap.rev} is back: {', '.join(names or snap.outs)}", as_json)
 
-# %% ../nbs/92_cli.ipynb #7f30b8d4
+# %% ../nbs/92_cli.ipynb #ebeb9c59
 @version_app.command("verify")
 def version_verify(store: StoreAt = "", as_json: AsJson = False):
     "Read every file of the store; exit code 1 if one is damaged."
@@ -252,7 +253,7 @@ def version_verify(store: StoreAt = "", as_json: AsJson = False):
     say(found, "\n".join([f"{found['files']:,} files, {len(bad)} missing or damaged", *bad]), as_json)
     raise typer.Exit(int(bool(bad)))
 
-# %% ../nbs/92_cli.ipynb #4d6f82b1
+# %% ../nbs/92_cli.ipynb #bbd1f8a1
 @version_app.command("remote")
 def version_remote(name: str, url: str, option: Annotated[list[str], typer.Option("--option", metavar="KEY=VALUE")] = None, store: StoreAt = ""):
     "Add a remote: a folder or s3://bucket/folder; options as for `dvc remote modify`, such as sse=AES256."
@@ -273,7 +274,7 @@ def version_push(
     done = versioning.push(remote or None, store or None, check)
     say(done, f"{done['versions']} versions and {done['files']} files copied", as_json)
 
-# %% ../nbs/92_cli.ipynb #5e7a91c3
+# %% ../nbs/92_cli.ipynb #517be8b5
 @version_app.command("pull")
 def version_pull(remote: Remote = "", url: Annotated[str, typer.Option(help="Add this remote first.")] = "", store: StoreAt = "", as_json: AsJson = False):
     "Copy all versions from a remote."
@@ -281,7 +282,7 @@ def version_pull(remote: Remote = "", url: Annotated[str, typer.Option(help="Add
     done = versioning.pull(remote or None, store or None, url)
     say(done, f"{done['versions']} versions and {done['files']} files copied", as_json)
 
-# %% ../nbs/92_cli.ipynb #e2935ac8
+# %% ../nbs/92_cli.ipynb #78284ae8
 @version_app.command("gc")
 def version_gc(
     days: Annotated[float, typer.Option(help="Keep for so long; default: retention_days of the card.")] = None,
@@ -299,7 +300,7 @@ def version_gc(
     text = plan.assign(goes=plan.goes.map({True: "goes", False: "stays"})).to_string() if len(plan) else "no versions yet"
     say(plan.reset_index().to_dict("records"), text + ("" if now else "\nnothing was removed; --now does it"), as_json)
 
-# %% ../nbs/92_cli.ipynb #93d7f0a4
+# %% ../nbs/92_cli.ipynb #3e6ac57e
 @version_app.command("lineage")
 def version_lineage(
     scores: Annotated[str, typer.Argument(help="Predictions, from `mlsys score`.")],
@@ -319,7 +320,7 @@ def version_lineage(
     say(links, "\n".join(f"{x['link']:12}{x['state']:10}{x['what']}" + (f" ({x['detail']})" if x["detail"] else "") for x in links), as_json)
     raise typer.Exit(int((found.state == "unknown").any()))
 
-# %% ../nbs/92_cli.ipynb #32ef94f8
+# %% ../nbs/92_cli.ipynb #3fdc2ad1
 @app.callback(invoke_without_command=True)
 def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False):
     if version:
@@ -327,7 +328,7 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
         print(__version__)
         raise typer.Exit()
 
-# %% ../nbs/92_cli.ipynb #16e9a1f6
+# %% ../nbs/92_cli.ipynb #a35907cd
 def main(args=None):
     "The `mlsys` command: every known failure is one sentence and an exit code."
     from mlsys.pipeline import ChapterFailed, StageFailed
@@ -344,7 +345,7 @@ def main(args=None):
         code = _complain(f"{e.format_message()}; see `mlsys --help`", 2)
     sys.exit(code or 0)
 
-# %% ../nbs/92_cli.ipynb #bb95be9b
+# %% ../nbs/92_cli.ipynb #faad5948
 def _complain(what, code):
     "One sentence on standard error."
     print(f"mlsys: {what}", file=sys.stderr)

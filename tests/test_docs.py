@@ -71,11 +71,13 @@ def pages(site):
 
 
 def modules():
-    return sorted(p for p in (ROOT / "mlsys").glob("*.py") if not p.name.startswith("_"))
+    "Dotted name and file of every module that defines something: rooms, and chapters without rooms."
+    files = sorted(p for p in (ROOT / "mlsys").rglob("*.py") if not p.name.startswith("_"))
+    return {".".join(p.relative_to(ROOT).with_suffix("").parts): p for p in files}
 
 
 def test_every_chapter_has_a_page_and_a_place_in_the_sidebar(pages):
-    chapters = {re.sub(r"^\d\d_|\.ipynb$", "", p.name) for p in (ROOT / "nbs").glob("*.ipynb")}
+    chapters = {re.sub(r"^\d\d[a-z]?_|\.ipynb$", "", p.name) for p in (ROOT / "nbs").glob("*.ipynb")}
     assert {Path(name).stem for name in pages} == chapters
     for name, page in pages.items():
         assert chapters <= {Path(x.split("#")[0]).stem for x in page.links}, f"{name} does not lead to every chapter"
@@ -127,12 +129,12 @@ def test_every_picture_is_described(pages):
 def test_every_public_name_is_found(site, pages):
     index = json.loads((site / "search.json").read_text(encoding="utf-8"))
     found = {(e["section"], e["title"]): e["href"] for e in index}
-    for path in modules():
+    for module, path in modules().items():
         public = next((ast.literal_eval(n.value) for n in ast.parse(path.read_text(encoding="utf-8")).body
                        if isinstance(n, ast.Assign) and n.targets[0].id == "__all__"), [])
         for name in public:
-            href = found.get((f"mlsys.{path.stem}", name))
-            assert href, f"mlsys.{path.stem}.{name} is not in the search index"
+            href = found.get((module, name))
+            assert href, f"{module}.{name} is not in the search index"
             page, anchor = href.split("#")
             assert anchor in pages[page].ids, href
 

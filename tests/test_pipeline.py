@@ -21,32 +21,34 @@ def test_the_committed_pipeline_is_the_one_that_the_card_makes():
 
 def test_every_stage_is_a_chapter_that_exists():
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-    assert set(stages) == {"settings"} | {c.partition("_")[2] for c in pipeline.chapters()}
-    assert all(re.fullmatch(r"mlsys stage (settings|\d\d_\w+)", x["cmd"]) for x in stages.values())
+    book = [*pipeline.chapters(), *pipeline.rooms()]
+    assert set(stages) == {"settings"} | {c.partition("_")[2].replace(".", "-") for c in book}
+    assert all(re.fullmatch(r"mlsys stage (settings|\d\d[a-z]?_[\w.]+)", x["cmd"]) for x in stages.values())
 
 
 def test_the_sections_of_a_stage_are_the_ones_its_chapter_uses():
     "A key that a chapter reads but its stage does not declare would change without a rerun."
     for stage in pipeline.STAGES:
-        text = (ROOT / "nbs" / f"{stage.chapter}.ipynb").read_text()
+        text = (ROOT / "nbs" / f"{stage.notebook}.ipynb").read_text()
         used = set(re.findall(r"\bs\.({})\b".format("|".join(core.SECTIONS)), text))
         missing = used - set(stage.sections)
-        assert not missing or stage.chapter == "91_report", f"{stage.chapter} reads [{missing}]"
+        assert not missing or stage.notebook == "91_report", f"{stage.notebook} reads [{missing}]"
 
 
 def test_the_tables_of_the_book_that_a_chapter_reads_are_files_of_its_stage(tmp_path):
     "Else it would not run again when they change. A system that has no such file is made without it."
     for stage in pipeline.STAGES:
-        text = (ROOT / "nbs" / f"{stage.chapter}.ipynb").read_text()
+        text = (ROOT / "nbs" / f"{stage.notebook}.ipynb").read_text()
         read = {f"data/{p.name}" for p in (ROOT / "data").glob("*.parquet") if p.name in text}
-        assert read == set(stage.files), stage.chapter
+        assert read == set(stage.files), stage.notebook
     (tmp_path / "settings.ini").write_text((ROOT / "settings.ini").read_text())
     assert "data/" not in pipeline.dvc_yaml(tmp_path / "settings.ini")
 
 
 def test_code_behind_finds_what_a_module_imports():
-    found = {p.name for p in pipeline.code_behind(Path(pipeline.__file__).parent / "training.py")}
-    assert {"training.py", "formats.py", "core.py"} <= found and "report.py" not in found
+    package = Path(pipeline.__file__).parent
+    found = {str(p.relative_to(package)) for p in pipeline.code_behind(pipeline.chapters()["06_training"])}
+    assert {"training/__init__.py", "formats/read.py", "core.py"} <= found and "report.py" not in found
 
 
 def test_importing_the_package_is_quick_and_light():

@@ -17,6 +17,11 @@ def chapters() -> list[Path]:
     return sorted(NBS.glob("[0-9][0-9]_*.ipynb"))
 
 
+def rooms() -> list[Path]:
+    "The rooms behind the chapters, in order."
+    return sorted(NBS.glob("[0-9][0-9][a-z]_*.ipynb"))
+
+
 def read(path) -> dict:
     "A notebook, its sources and texts as strings."
     nb = json.loads(Path(path).read_text(encoding="utf-8"))

@@ -21,8 +21,8 @@ import tempfile
 import tokenize
 from pathlib import Path
 
-from chapters import NBS, NOTEBOOKS, ROOT, Stop, chapters, executed, promise
-from readme import MARK, table
+from chapters import NBS, NOTEBOOKS, ROOT, Stop, chapters, executed, promise, rooms
+from contents import MARK, table
 
 REF = re.compile(r"(?<![\w`])@((fig|tbl|eq|sec)-[\w-]*\w)")
 WORDS = {"fig": "Figure", "tbl": "Table", "eq": "Equation", "sec": "Section"}
@@ -31,8 +31,8 @@ MATH = re.compile(r"\$\$(.+?)\$\$(?:\s*\{#(eq-[\w-]+)\})?|(?<![\\\w$])\$(?=\S)([
 
 
 def page_name(path: Path) -> str:
-    "00_core.ipynb -> core.ipynb: an address that survives renumbering, and that Quarto chooses too."
-    return re.sub(r"^\d\d_", "", path.name)
+    "00_core.ipynb -> core.ipynb, 03a_testing.rules.ipynb -> testing.rules.ipynb: addresses that survive renumbering."
+    return re.sub(r"^\d\d[a-z]?_", "", path.name)
 
 
 # ---------------------------------------------------------------- directives
@@ -257,7 +257,8 @@ def prose(text: str, page: str, nb: dict, labels: dict, names: dict) -> str:
     def plain(part):
         part = MATH.sub(equation, part)
         # one scheme of addresses: chapter links lose the number of the file
-        part = re.sub(r"\]\((?:nbs/)?\d\d_(\w+)\.(?:ipynb|html)(#[^)]*)?\)", lambda m: f"]({m[1]}.ipynb{m[2] or ''})", part)
+        link = r"\]\((?:nbs/)?\d\d[a-z]?_([\w.]+?)\.(?:ipynb|html)(#[^)]*)?\)"
+        part = re.sub(link, lambda m: f"]({m[1]}.ipynb{m[2] or ''})", part)
         return REF.sub(refer, part)
 
     def name(m):
@@ -326,18 +327,27 @@ def shown(cell: dict, nb: dict, labels: dict) -> dict:
 def load(folder: Path) -> dict[str, dict]:
     "Page -> notebook with its executed outputs."
     books = {}
-    for path in [NBS / "index.ipynb", *chapters()]:
+    for path in [NBS / "index.ipynb", *chapters(), *rooms()]:
         nb = executed(path, folder)
         first = next(i for i, c in enumerate(nb["cells"]) if c["cell_type"] == "markdown")
         title, words = promise(path)
         # nbdev keeps title and promise of the first cell and drops the rest of it: give the rest a cell of its own
         rest = re.sub(r"\A\s*#.*\n+(?:>.*\n?)+", "", nb["cells"][first]["source"])
         nb["cells"][first : first + 1] = [markdown(f"# {title}\n\n> {words}"), *([markdown(rest)] if rest.strip() else [])]
-        code = next((d["default_exp"] for c in nb["cells"] if "default_exp" in (d := directives(c["source"]))), "")
+        code = next((d["default_exp"] for c in nb["cells"] if "default_exp" in (d := directives(c["source"]))), "").removesuffix(".__init__")
         books[page_name(path)] = {**nb, "path": path, "title": title, "module": code}
     for nb in books.values():
         nb["titles"] = {p: b["title"] for p, b in books.items()}
     return books
+
+
+def face(nb: dict) -> dict[str, list[str]]:
+    "Room -> names that a chapter's face passes on from it, as its call of lazy_loader lists them."
+    for cell in nb["cells"]:
+        if cell["cell_type"] == "code" and "lazy_loader.attach" in cell["source"]:
+            call = next(n for n in ast.walk(ast.parse(bare(cell["source"]))) if isinstance(n, ast.Call) and n.keywords)
+            return next((ast.literal_eval(k.value) for k in call.keywords if k.arg == "submod_attrs"), {})
+    return {}
 
 
 def stage(books: dict[str, dict], to: Path) -> list[dict]:
@@ -368,6 +378,12 @@ def stage(books: dict[str, dict], to: Path) -> list[dict]:
             names[None, e["anchor"]] = names[None, f"mlsys.{e['anchor']}"] = link
         if nb["module"]:
             names[None, f"mlsys.{nb['module']}"] = page
+    # a face passes on what its rooms define: `testing.learn` leads to `testing.suite.learn`
+    for nb in books.values():
+        for room, passed in face(nb).items():
+            for name in passed:
+                to = names.get((None, f"{nb['module']}.{room}.{name}"))
+                names[None, f"{nb['module']}.{name}"] = names[None, f"mlsys.{nb['module']}.{name}"] = to
     (to / "nbs").mkdir(parents=True)
     for page, nb in books.items():
         cells = []
@@ -407,14 +423,14 @@ def processed(books: dict[str, dict], to: Path) -> tuple[Path, list[dict]]:
     (site / "tools").mkdir(exist_ok=True)
     shutil.copy(ROOT / "tools" / "style.css", site / "tools")
     config = (ROOT / "_quarto.yml").read_text(encoding="utf-8")
-    listed = re.findall(r"nbs/([\w-]+\.ipynb)", config)
-    there = [p.name for p in (NBS / "index.ipynb", *chapters())]
+    listed = re.findall(r"nbs/([\w.-]+\.ipynb)", config)
+    there = [p.name for p in (NBS / "index.ipynb", *chapters(), *rooms())]
     gone, left = [x for x in listed if x not in there], [x for x in there if x not in listed]
     if gone:
         raise Stop(f"_quarto.yml lists chapters that do not exist: {', '.join(gone)}; take them out of the sidebar")
     if left:
         raise Stop(f"_quarto.yml does not list {', '.join(left)}: give each a place in the sidebar")
-    (site / "_quarto.yml").write_text(re.sub(r"nbs/(?:\d\d_)?", "", config), encoding="utf-8")
+    (site / "_quarto.yml").write_text(re.sub(r"nbs/(?:\d\d[a-z]?_)?", "", config), encoding="utf-8")
     return site, found
 
 

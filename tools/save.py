@@ -8,7 +8,7 @@ import re
 import tempfile
 from pathlib import Path
 
-from chapters import NBS, NOTEBOOKS, ROOT, Stop, chapters, executed
+from chapters import NBS, NOTEBOOKS, ROOT, Stop, chapters, executed, rooms
 from fastcore.nbio import nb2str
 from nbdev.clean import clean_nb
 from nbdev.config import get_config
@@ -52,7 +52,7 @@ def main():
     args.add_argument("--executed", type=Path, default=NOTEBOOKS, help="folder of executed notebooks")
     args = args.parse_args()
     texts = {}
-    for path in chapters():
+    for path in [*chapters(), *rooms()]:
         nb = executed(path, args.executed)
         if where := machine_paths(nb):
             raise Stop(f"{path.name} shows a path of this machine ({where[0]}): print it relative to the folder, then `make run`")
@@ -61,7 +61,7 @@ def main():
     changed = [p for p, text in texts.items() if p.read_text(encoding="utf-8") != text]
     for p in changed:
         p.write_text(texts[p], encoding="utf-8")
-    print(f"{len(changed)} of {len(texts)} chapters changed in {NBS.name}/" + "".join(f"\n  {p.name}" for p in changed))
+    print(f"{len(changed)} of {len(texts)} notebooks changed in {NBS.name}/" + "".join(f"\n  {p.name}" for p in changed))
 
 
 if __name__ == "__main__":
