@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import pyarrow.compute as pc
 import pytest
 import torch
 from hypothesis import given
@@ -22,7 +23,7 @@ from test_training import ROWS, card, mixed_table
 
 from mlsys import core, training
 from mlsys.core import BadInput
-from mlsys.training import Recipe, fit_network, probabilities, row_loss
+from mlsys.training import Recipe, delivery, fit_network, fitting, probabilities, row_loss, tuning
 
 # --- killed
 
@@ -102,8 +103,8 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path, changed, what):
 def test_a_checkpoint_of_other_code_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "c.safetensors"
     fit_network(FIT, VALID, FEATURES, ONE, replace(SHORT, epochs=1), checkpoint=path)
-    original = training.first_state
-    monkeypatch.setattr(training, "first_state", lambda features, recipe: original(features, recipe))
+    original = fitting.first_state
+    monkeypatch.setattr(fitting, "first_state", lambda features, recipe: original(features, recipe))
     with pytest.raises(BadInput, match="belongs to other code"):
         fit_network(FIT, VALID, FEATURES, ONE, SHORT, checkpoint=path)
 
@@ -184,7 +185,7 @@ def test_calibration_mends_the_scores_and_keeps_the_order(positive):
     odds = np.log(before / (1 - before))
     assert np.abs(after - 1 / (1 + np.exp(-(scale * odds + shift)))).max() < 1e-5
     assert abs(after.mean() - VALID.y.mean()) < 1e-3 < before.mean() - VALID.y.mean()
-    assert abs(training.scores(VALID.y, after)[1] - training.scores(VALID.y, before)[1]) < 1e-3
+    assert abs(training.soft_scores(VALID.y, after)[1] - training.soft_scores(VALID.y, before)[1]) < 1e-3
     core = training.served_by_onnx(training.export_core(training.calibrated(net, VALID), FEATURES), 1)
     assert np.abs(core(VALID) - after).max() < 1e-6
 
@@ -247,7 +248,7 @@ def test_any_step_can_be_served(mixed, served):
     core_session, ready = training.session(bundle.files["core.onnx"], 1), training.prepare(mixed)  # every core takes the same inputs
     said = core_session.run(["probability"], {"codes": ready.valid.codes, "floats": ready.valid.floats})[0]
     assert said.shape == (len(ready.valid), 1)
-    assert np.allclose(said[:, 0], predictions.filter(training.pc.equal(predictions["role"], "valid"))[bundle.served].to_numpy(), atol=1e-5)
+    assert np.allclose(said[:, 0], predictions.filter(pc.equal(predictions["role"], "valid"))[bundle.served].to_numpy(), atol=1e-5)
     assert {Path(n).suffix for n in bundle.files} <= {".onnx", ".json", ".md"}
 
 
@@ -256,7 +257,7 @@ def test_a_first_system_is_there_before_the_rest_is_tried(tmp_path, monkeypatch)
 
     def broken(*_): raise RuntimeError("the better model failed")
 
-    monkeypatch.setattr(training, "fit_boosting", broken)
+    monkeypatch.setattr(delivery, "fit_boosting", broken)
     with pytest.raises(RuntimeError):
         training.train(s)
     assert training.load_bundle(core.folder(s, "training") / "bundle").served == "logistic"
@@ -302,9 +303,9 @@ def test_a_search_keeps_its_budget(tmp_path, monkeypatch):
     def taking(seconds):
         return lambda folder, name, recipe: dict(valid=1 / recipe.width, auc=0.5, epoch=1, fit_seconds=0.0, seconds=seconds)
 
-    monkeypatch.setattr(training, "run_trial", taking(1e6))
+    monkeypatch.setattr(tuning, "run_trial", taking(1e6))
     assert len(training.search(s, 10)) == 1  # what would not end in time is not begun; the first always is
-    monkeypatch.setattr(training, "run_trial", taking(0.0))
+    monkeypatch.setattr(tuning, "run_trial", taking(0.0))
     trials = training.search(s, 500, space=dict(width=(8, 16, 32, 64, 128, 256, 512, 1024, 2048)))
     assert trials.groupby("rung").size().tolist() == [9, 3, 1] and trials.width.iloc[-1] == 2048
     for seconds, words in ((0, "a budget of 0 seconds"), (math.nan, "a budget of nan"), (1e9, "more than .constraints. budget_per_month")):
@@ -325,7 +326,7 @@ _ = fit_network(FIT, VALID, FEATURES, ONE, SHORT)
 def test_in_jupyter_one_figure_stays_and_elsewhere_none(opened, monkeypatch):
     import nbformat
     from nbclient import NotebookClient
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), str(Path(training.__file__).parent.parent)]))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), str(Path(training.__file__).parent.parent.parent)]))
     monkeypatch.setenv("JPY_SESSION_NAME", "06_training.ipynb") if opened else monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
     nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CURVE)])
     NotebookClient(nb, timeout=120, kernel_name="python3").execute()
@@ -338,7 +339,7 @@ def test_in_a_terminal_a_bar_with_a_curve():
     import pty
     ours, theirs = pty.openpty()
     code = CURVE.replace("import *", "import fit_network")
-    paths = os.pathsep.join([str(Path(__file__).parent), str(Path(training.__file__).parent.parent)])
+    paths = os.pathsep.join([str(Path(__file__).parent), str(Path(training.__file__).parent.parent.parent)])
     env = os.environ | {"PYTHONPATH": paths, "TERM": "xterm", "COLUMNS": "120"}
     process = subprocess.Popen([sys.executable, "-c", code], stderr=theirs, env=env)
     os.close(theirs)
@@ -378,7 +379,7 @@ def test_a_month_of_one_class_does_not_spoil_the_interval():
     assert 0 < low < lead < high and lead == pytest.approx(np.mean([roc_auc_score(y[month == m], good[month == m]) - roc_auc_score(
         y[month == m], bad[month == m]) for m in "13"]))
     assert training.auc_lead(table, np.arange(n) % 20, "month", "a", "a")[:3] == (0, 0, 0)
-    assert math.isnan(training.auc_lead(table.filter(training.pc.equal(table["month"], "2")), np.zeros(n // 3, int), "month", "a", "b")[0])
+    assert math.isnan(training.auc_lead(table.filter(pc.equal(table["month"], "2")), np.zeros(n // 3, int), "month", "a", "b")[0])
 
 
 def test_the_metrics_name_what_is_served(mixed):
