@@ -8,15 +8,25 @@ __all__ = []
 # %% ../../nbs/08_evaluation.ipynb #52efd344
 import lazy_loader
 
-# %% ../../nbs/08_evaluation.ipynb #70f73eff
+# %% ../../nbs/08_evaluation.ipynb #7c2ac37a
+__doc__ = (__doc__ or "") + """
+
+    from mlsys.evaluation import Predictions, measure_parts, permutation_importance, resample, worst_slices
+    test = Predictions.from_table("predictions.parquet", key="month")        # any table, checked
+    measured = measure_parts(test, test.period, {"network": 0.3, ...}, resample(day, test.period, 500))
+    measured.of("auc", "network", "04").text()                               # "0.724 [0.701, 0.745]"
+    worst_slices(frame, test.scores["network"] - test.y)                     # pandas, polars, Arrow, a path
+    permutation_importance(bundle, frame, test.y)                            # or any function of frames
+"""
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
-    "metrics": ["METRICS", "auc", "average_precision", "measure"],
-    "resampling": ["Answers", "answers"],
-    "comparison": ["thresholds"],
-    "decisions": ["Rule", "choose"],
-    "slices": ["slices", "worst_slices", "fairness"],
-    "calibration": ["Calibrator", "fit_calibrator"],
-    "policies": ["ACTIONS", "Policy", "band", "load_policy", "policy", "values_of"],
-    "explanations": ["permutation_importance", "partial_dependence", "shapley"],
+    "resampling": ["Estimate", "resample"],
+    "metrics": ["auc"],
+    "predictions": ["Predictions", "measure_parts"],
+    "decisions": ["ThresholdRule"],
+    "slices": ["fairness", "worst_slices"],
+    "confidence": ["choose_calibrator"],
+    "policies": ["Policy", "load_policy",
+                 "ACTIONS", "band", "policy", "values_of"],  # the last four until inference imports the room
+    "explanations": ["partial_dependence", "permutation_importance", "shapley_values"],
     "abtest": ["Experiment"],
 })
