@@ -30,7 +30,7 @@ def prepared():
 
 
 def ours():
-    from mlsys.evaluation import coalitions, shapley, worth_of
+    from mlsys.evaluation.explanations import coalition_values, coalitions, shapley
     predict, names, rows, background = prepared()
     inside, players = coalitions(PLAYERS), [[c] for c in names]
 
@@ -38,7 +38,7 @@ def ours():
         return {c: x[:, i:i + 1] for i, c in enumerate(names)}
 
     def explain():
-        return np.array([shapley(worth_of(lambda raw: predict(np.column_stack(list(raw.values()))), columns(r[None]), columns(background),
+        return np.array([shapley(coalition_values(lambda raw: predict(np.column_stack(list(raw.values()))), columns(r[None]), columns(background),
                                           players, inside)) for r in rows])
     return explain
 

@@ -12,7 +12,17 @@ from statsmodels.stats.power import NormalIndPower
 from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
 from mlsys import core
-from mlsys.evaluation import Experiment, Moments, arms, half_width, log_evidence, look, observe, ratio_p, sample_size, team_draft, watch
+from mlsys.evaluation.abtest import (
+    Experiment,
+    Moments,
+    arms,
+    log_mixture_ratio,
+    sample_ratio_p,
+    sample_size,
+    sequence_half_width,
+    simulate_looks,
+    team_draft,
+)
 
 numbers = st.lists(st.floats(-1e3, 1e3), min_size=0, max_size=30)
 
@@ -40,14 +50,14 @@ def test_sample_size_refuses(bad):
 def test_evidence_is_the_mixture_that_it_names(effect, se, tau):
     "The closed form against the integral over effects ~ N(0, tau²)."
     over = integrate.quad(lambda d: stats.norm.pdf(effect, d, se) * stats.norm.pdf(d, 0, tau), -10 * tau, 10 * tau, points=[0, effect])[0]
-    assert np.isclose(log_evidence(effect, se, tau), math.log(over / stats.norm.pdf(effect, 0, se)), rtol=1e-6)
+    assert np.isclose(log_mixture_ratio(effect, se, tau), math.log(over / stats.norm.pdf(effect, 0, se)), rtol=1e-6)
 
 
 @examples(max_examples=100, deadline=None)
 @given(st.floats(1e-3, 10), st.floats(1e-3, 10), st.floats(0.001, 0.5))
 def test_interval_is_the_set_that_the_evidence_does_not_refuse(se, tau, level):
-    w = half_width(se, tau, level)
-    assert np.isclose(log_evidence(w, se, tau), -math.log(level), rtol=1e-6, atol=1e-9)
+    w = sequence_half_width(se, tau, level)
+    assert np.isclose(log_mixture_ratio(w, se, tau), -math.log(level), rtol=1e-6, atol=1e-9)
     assert w > stats.norm.isf(level / 2) * se  # never narrower than one look's
 
 
@@ -67,7 +77,7 @@ def test_moments_merge_in_any_order(a, b, c):
 def test_watch_equals_statsmodels_at_every_look():
     rng = np.random.default_rng(0)
     x, b, looks = rng.normal(size=500), rng.random((3, 500)) < 0.4, np.array([60, 200, 500])
-    effect, se = watch(x, b, looks)
+    effect, se = simulate_looks(x, b, looks)
     for t in range(3):
         for j, n in enumerate(looks):
             one, two = x[:n][~b[t, :n]], x[:n][b[t, :n]]
@@ -81,8 +91,8 @@ def test_interval_holds_the_truth_at_all_looks():
     for _ in range(400):
         b = rng.random(6000) < 0.5
         x = (rng.random(6000) < np.where(b, 0.10 + true, 0.10)).astype(float)
-        effect, se = watch(x, b[None], np.arange(300, 6001, 100))
-        misses += bool((abs(effect - true) > half_width(se, 0.02)).any())
+        effect, se = simulate_looks(x, b[None], np.arange(300, 6001, 100))
+        misses += bool((abs(effect - true) > sequence_half_width(se, 0.02)).any())
     assert stats.binomtest(misses, 400, 0.05, "greater").pvalue > 1e-3
 
 
@@ -90,9 +100,9 @@ def test_ratio_check_is_quiet_when_watched_and_hears_a_loss():
     rng, cries = np.random.default_rng(0), 0
     for _ in range(300):
         b = np.cumsum(rng.random(20_000) < 0.3)[499::500]
-        cries += min(ratio_p(500 * (i + 1) - int(n), int(n), 0.3) for i, n in enumerate(b)) < 0.05
+        cries += min(sample_ratio_p(500 * (i + 1) - int(n), int(n), 0.3) for i, n in enumerate(b)) < 0.05
     assert stats.binomtest(cries, 300, 0.05, "greater").pvalue > 1e-3
-    assert ratio_p(52_000, 48_000) < 1e-6 and ratio_p(48_000, 52_000) < 1e-6 and ratio_p(10**9, 10**9) == 1
+    assert sample_ratio_p(52_000, 48_000) < 1e-6 and sample_ratio_p(48_000, 52_000) < 1e-6 and sample_ratio_p(10**9, 10**9) == 1
 
 
 def test_arms_are_stable_even_and_unrelated():
@@ -113,19 +123,19 @@ def run(a, b, n=4000, seed=0, **more):
         units = np.arange(start, start + 100)
         mine = arms(units, "x")
         hit = (rng.random(100) < np.where(mine, b, a)).astype(float)
-        observe(e, units, {"hit": hit, "calm": 1 - 0.5 * hit if more.get("guardrails") else hit}, times=units)
+        e = e.observe(units, {"hit": hit, "calm": 1 - 0.5 * hit if more.get("guardrails") else hit}, times=units)
     return e
 
 
 def test_verdicts():
-    assert look(run(0.2, 0.4))["verdict"] == "take B"
-    assert look(run(0.4, 0.2))["verdict"] == "keep A"
-    assert look(run(0.3, 0.3))["verdict"] == "go on"
-    hurt = look(run(0.2, 0.5, guardrails={"calm": 0.02}))
-    assert hurt["verdict"] == "keep A" and "calm" in hurt["why"]
-    unsure = look(run(0.2, 0.5, n=600, guardrails={"calm": 0.15}))
-    assert unsure["verdict"] == "go on" and "not yet known" in unsure["why"]
-    assert look(Experiment("empty", "hit", 0.1))["verdict"] == "go on"
+    assert run(0.2, 0.4).analyse().verdict == "take B"
+    assert run(0.4, 0.2).analyse().verdict == "keep A"
+    assert run(0.3, 0.3).analyse().verdict == "go on"
+    hurt = run(0.2, 0.5, guardrails={"calm": 0.02}).analyse()
+    assert hurt.verdict == "keep A" and "calm" in hurt.why
+    unsure = run(0.2, 0.5, n=600, guardrails={"calm": 0.15}).analyse()
+    assert unsure.verdict == "go on" and "not yet known" in unsure.why
+    assert Experiment("empty", "hit", 0.1).analyse().verdict == "go on"
 
 
 def test_a_bad_batch_changes_nothing():
@@ -135,10 +145,9 @@ def test_a_bad_batch_changes_nothing():
                         "sort by time": dict(outcomes={"hit": np.ones(2)}, times=[1, 2])}.items():
         before = copy.deepcopy(e)
         with pytest.raises(core.BadInput, match=what):
-            observe(e, [7, 8], **batch)
+            e.observe([7, 8], **batch)
         assert e == before
-    observe(e, [], {"hit": np.ones(0)}, times=[])
-    assert e == before
+    assert e.observe([], {"hit": np.ones(0)}, times=[]) == before
 
 
 @examples(max_examples=100, deadline=None)

@@ -13,23 +13,24 @@ from sklearn.inspection import permutation_importance as their_importance
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from mlsys import evaluation
-from mlsys.evaluation import (
+from mlsys.evaluation.explanations import (
+    coalition_values,
     coalitions,
-    deletion,
+    deletion_curve,
+    dependence_curve,
+    feature_groups,
+    in_words,
+    permutation_importance,
+    shapley,
+    value_text,
+)
+from mlsys.evaluation.resampling import no_resamples, resample
+from mlsys.evaluation.unlabelled import (
     effective_rows,
     estimate_by_confidence,
     estimate_by_weights,
-    families,
-    in_words,
-    partial_dependence,
-    permutation_importance,
-    shapley,
     shift_weights,
-    worth_of,
 )
-
-once = np.ones((1, 1))
 
 
 def matrix(raw):
@@ -67,17 +68,17 @@ def test_published_games():
 def test_shapley_of_a_model_with_interactions_by_hand():
     "f = a b with a background at zero: the product is shared equally; a player that is not used gets nothing."
     row, background = {c: np.array([[v]]) for c, v in (("a", 3.0), ("b", 2.0), ("c", 9.0))}, {c: np.zeros((4, 1)) for c in "abc"}
-    worth = worth_of(lambda r: r["a"][:, 0] * r["b"][:, 0], row, background, [["a"], ["b"], ["c"]], coalitions(3))
+    worth = coalition_values(lambda r: r["a"][:, 0] * r["b"][:, 0], row, background, [["a"], ["b"], ["c"]], coalitions(3))
     assert np.allclose(shapley(worth), [3, 3, 0])
-    together = worth_of(lambda r: r["a"][:, 0] * r["b"][:, 0], row, background, [["a", "b"], ["c"]], coalitions(2))
+    together = coalition_values(lambda r: r["a"][:, 0] * r["b"][:, 0], row, background, [["a", "b"], ["c"]], coalitions(2))
     assert np.allclose(shapley(together), [6, 0])
 
 
 def test_deletion_prefers_the_true_order():
     row, background = {c: np.array([[1.0]]) for c in "abc"}, {c: np.zeros((2, 1)) for c in "abc"}
     def predict(r): return 4 * r["a"][:, 0] + 2 * r["b"][:, 0] + r["c"][:, 0]
-    assert deletion(predict, row, background, ["a", "b", "c"], np.array([0, 1, 2])).tolist() == [7, 3, 1, 0]
-    assert deletion(predict, row, background, ["a", "b", "c"], np.array([2, 0, 1])).tolist() == [7, 6, 2, 0]
+    assert deletion_curve(predict, row, background, ["a", "b", "c"], np.array([0, 1, 2])).tolist() == [7, 3, 1, 0]
+    assert deletion_curve(predict, row, background, ["a", "b", "c"], np.array([2, 0, 1])).tolist() == [7, 6, 2, 0]
 
 
 class Model(RegressorMixin, BaseEstimator):
@@ -101,7 +102,7 @@ def test_importance_equals_scikit_learn(world):
     x, y, model = world
     theirs = their_importance(model, x, y, scoring=lambda m, a, b: roc_auc_score(b, m.predict(a)), n_repeats=20, random_state=0)
     players = {c: [c] for c in "abc"}
-    ours = [permutation_importance(lambda r: model.predict(matrix(r)), raw_of(x), y, players, np.zeros(4000, int), once.repeat(2, 0), seed).fall
+    ours = [permutation_importance(lambda r: model.predict(matrix(r)), raw_of(x), y, players, no_resamples(4000), seed).fall
             for seed in range(20)]
     for i, c in enumerate("abc"):
         mean, error = np.mean([f[c] for f in ours]), np.std([f[c] for f in ours]) / 20**0.5
@@ -114,10 +115,10 @@ def test_importance_has_intervals_that_hold_other_samples(world):
     x, y, model = world
     group, fresh = np.arange(4000), np.random.default_rng(5).normal(size=(4000, 3))
     other = (np.random.default_rng(6).random(4000) < Model().predict(fresh)).astype(float)
-    w = evaluation.resamples(group, np.zeros(4000), 200)
+    drawn = resample(group, np.zeros(4000), 200)
 
     def fall(x, y):
-        return permutation_importance(lambda r: model.predict(matrix(r)), raw_of(x), y, {"a": ["a"]}, group, w).iloc[0]
+        return permutation_importance(lambda r: model.predict(matrix(r)), raw_of(x), y, {"a": ["a"]}, drawn).iloc[0]
     t, again = fall(x, y), fall(fresh, other)
     width = t.high - t.low
     assert 0 < width < 0.1 and t.low - width / 2 < again.fall < t.high + width / 2
@@ -126,7 +127,7 @@ def test_importance_has_intervals_that_hold_other_samples(world):
 def test_dependence_equals_scikit_learn(world):
     x, _, model = world
     theirs = their_dependence(model, x, [0], custom_values={0: np.array([-1.0, 0.0, 2.0])}, kind="average", method="brute")["average"][0]
-    ours = partial_dependence(lambda r: model.predict(matrix(r)), raw_of(x), {"a": np.array([[-1.0], [0.0], [2.0]])})
+    ours = dependence_curve(lambda r: model.predict(matrix(r)), raw_of(x), {"a": np.array([[-1.0], [0.0], [2.0]])})
     assert np.allclose(ours, theirs)
 
 
@@ -137,10 +138,10 @@ def test_families_put_relatives_together():
     when = hour.astype(np.int64) * 3600 + 86_400 * rng.integers(0, 300, 2000)
     raw = {"hour": hour[:, None], "minute": (hour * 60 + rng.integers(0, 60, 2000))[:, None], "word": word[:, None],
            "wind": rng.normal(size=(2000, 1)), "empty": np.full((2000, 1), np.nan), "when": when[:, None]}
-    kin = families(raw, 0.1 + hour / 40)
+    kin = feature_groups(raw, 0.1 + hour / 40)
     together = next(k for k in kin.values() if "hour" in k)
     assert set(together) == {"hour", "minute", "word", "when"} and ["wind"] in kin.values() and sorted(sum(kin.values(), [])) == sorted(raw)
-    assert families({"only": raw["wind"]}, hour) == {"only": ["only"]}
+    assert feature_groups({"only": raw["wind"]}, hour) == {"only": ["only"]}
 
 
 @pytest.mark.parametrize(("phi", "said", "part"), [
@@ -151,10 +152,10 @@ def test_sentences(phi, said, part):
     assert in_words(said, 0.2, phi, ["a", "b"], "x").endswith(part)
 
 
-def test_values_as_text():
+def test_values_value_text():
     row = {"n": np.array([[3.5]]), "w": np.array([["UA"]], object), "t": np.array([[3600]]), "gone": np.array([[np.nan]])}
-    assert [evaluation.as_text(row, c) for c in row] == ["n = 3.5", "w = UA", "t = Thu 01:00", "unknown gone"]
-    assert evaluation.as_text(row, "w", "the carrier {}") == "the carrier UA"
+    assert [value_text(row, c) for c in row] == ["n = 3.5", "w = UA", "t = Thu 01:00", "unknown gone"]
+    assert value_text(row, "w", "the carrier {}") == "the carrier UA"
 
 
 def test_an_estimate_from_confidence_is_the_truth_of_a_calibrated_world():
