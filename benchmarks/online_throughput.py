@@ -42,10 +42,9 @@ def ours(name, **choices):
 def partial_fit():
     "scikit-learn's SGDClassifier on slices of a matrix that exists already."
     from sklearn.linear_model import SGDClassifier
-
-    from mlsys import training
+    from mlsys.training.ladder import one_hot
     x, features = rows(ROWS)
-    matrix, y = training.one_hot(x, features), x.y.astype(int)
+    matrix, y = one_hot(x, features), x.y.astype(int)
     parts = [(matrix[at], y[at]) for at in batches(len(x))]
 
     def run():

@@ -143,8 +143,8 @@ def bird_strikes():
 
 def known_tables() -> list[Case]:
     "Those of which runs have died before."
-    from mlsys import formats
-    flights = formats.BUNDLED_CARDS["flights"]
+    from mlsys.formats.read import BUNDLED_CARDS
+    flights = BUNDLED_CARDS["flights"]
     cases = [
         Case("carData/TitanicSurvival", lambda: from_r("carData/TitanicSurvival"), "survived"),
         Case("cytomegalovirus, 60 rows", lambda: from_r("medicaldata/cytomegalovirus").head(60), "cmv"),

@@ -43,7 +43,6 @@ def prepared():
 
 
 def ours():
-    from mlsys import formats
     from mlsys.formats.read import open_batches
     suite, table = prepared()
 

@@ -24,6 +24,9 @@ from .formats.conversion import convert_text
 from .formats.datasets import prepare
 from .formats.periods import positive_value
 from .formats.read import BUNDLED, BUNDLED_CARDS
+from .versioning.page import diff_text
+from .versioning.store import STORE, log_table
+from .labeling.files import label_text
 
 # %% ../nbs/92_cli.ipynb #f1467224
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -78,7 +81,7 @@ def draft_card(
 ) -> tuple:       # the settings, and {column: why it was excluded}
     """A card for a table after the same checks that the pipeline makes; columns that leak the answer are
     excluded."""
-    from mlsys import formats, testing
+    from mlsys import testing
     home, source = card.absolute().parent, data["source"]
     if source not in BUNDLED:
         data["source"] = os.path.relpath(Path(source).absolute(), home) if "://" not in source else source
@@ -229,7 +232,7 @@ def label(
     from mlsys import labeling
     result = labeling.label_file(data, *labeling.load_functions(functions), out, queue or None, people, model,
                                  balance or None)
-    say(result, labeling.label_text(result), as_json)
+    say(result, label_text(result), as_json)
     raise typer.Exit(int(result["covered"] < coverage))
 
 # %% ../nbs/92_cli.ipynb #a32f5658
@@ -284,7 +287,7 @@ def diff(
     key, ignore = ([c.strip() for c in x.split(",") if c.strip()] for x in (key, ignore))
     found = versioning.diff(a, b, key or None, ignore, atol, rtol, store or None, rows or None)
     if html: versioning.write_diff(found, html)
-    say(found.summary(), versioning.diff_text(found), as_json)
+    say(found.summary(), diff_text(found), as_json)
     raise typer.Exit(int(not found.same))
 
 # %% ../nbs/92_cli.ipynb #b801b2e7
@@ -311,7 +314,7 @@ def version_log(store: StoreAt = "", as_json: AsJson = False):
     from mlsys import versioning
     every = versioning.log(store or None)
     say([dict(rev=x.rev, **x.__dict__) for x in every],
-        versioning.log_table(every).to_string() if every else "no versions yet", as_json)
+        log_table(every).to_string() if every else "no versions yet", as_json)
 
 # %% ../nbs/92_cli.ipynb #827ff8b4
 @version_app.command("restore")
@@ -414,7 +417,7 @@ def version_lineage(
     s = core.load_settings(card) if core.find_settings(card) else None
     if s and not bundle and (core.folder(s, "training") / "bundle").is_dir():
         bundle = core.folder(s, "training") / "bundle"
-    example = core.folder(s, "versioning") / "example" / versioning.STORE if s else None
+    example = core.folder(s, "versioning") / "example" / STORE if s else None
     found = versioning.lineage(scores, row, bundle or None,
                                store or (example if example and example.is_dir() else None))
     links = found.reset_index().to_dict("records")

@@ -10,7 +10,7 @@ __all__ = ['Names', 'SECTIONS', 'BOOK', 'RESERVED', 'NEXT', 'WRITE_ERRORS', 'COL
            'write_json', 'read_json', 'record', 'recorded', 'plot_style', 'track']
 
 # %% ../nbs/00_core.ipynb #0e215b3b
-import ast, configparser, contextlib, difflib, errno, functools, inspect, json, os, re, shutil, sys, time
+import ast, configparser, contextlib, difflib, errno, functools, inspect, json, os, shutil, sys, time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal

@@ -18,11 +18,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-# %% ../nbs/12_inference.ipynb #e2dc8af6
+# %% ../nbs/12_inference.ipynb #b5343f9c
 from . import core, formats, training
 from .core import BadInput, nearest, shown
 from .formats.columns import plain_types
 from .formats.text import check_names
+from .training.graph import run_onnx
+from .training.features import raw_inputs
 
 # %% ../nbs/12_inference.ipynb #d762816a
 def _text(t): return pa.types.is_string(t) or pa.types.is_null(t)
@@ -63,7 +65,7 @@ class Source:
     schema: pa.Schema  # in plain types
     read: object = field(repr=False)  # (columns, batch_rows) -> iterator of record batches
 
-# %% ../nbs/12_inference.ipynb #35067478
+# %% ../nbs/12_inference.ipynb #beea263e
 def open_rows(
     source,  # a file (Parquet, CSV, ORC), a folder of Parquet files, or the name of a bundled table
 ) -> Source:
@@ -87,7 +89,7 @@ def _damaged(path, error):
     return BadInput(f"{shown(path)}: not a readable Parquet file ({str(error).splitlines()[0][:80]}); was it "
                     f"copied completely?")
 
-# %% ../nbs/12_inference.ipynb #33caa7f9
+# %% ../nbs/12_inference.ipynb #69de122d
 def tables(
     source: Source,
     columns: list,    # names
@@ -169,7 +171,7 @@ def load_policy(
                        f"number{nearest(c, bundle.kinds)}")
     return policy
 
-# %% ../nbs/12_inference.ipynb #cd4708df
+# %% ../nbs/12_inference.ipynb #d0946561
 def acted(
     bundle: training.Bundle,
     policy,           # from `load_policy`
@@ -181,8 +183,8 @@ def acted(
     what, ask_for = policy(p), np.full(len(p), "", object)
     asked = np.flatnonzero(what == "ask")
     if len(asked):
-        raw = training.raw_inputs(table.take(asked), bundle.kinds)
-        ask_for[asked] = policy.questions(lambda raw: training.run_onnx(bundle.session, raw), raw,
+        raw = raw_inputs(table.take(asked), bundle.kinds)
+        ask_for[asked] = policy.questions(lambda raw: run_onnx(bundle.session, raw), raw,
                                           what[asked])
     answered = np.isin(what, ["yes", "no"]) | (what == "ask") & (ask_for == "")
     columns = {"decision": pa.array(p >= np.float32(bundle.threshold), mask=~answered),

@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 from river import drift
 
 from mlsys import core, formats, online, training
+from mlsys.online.learners import conforms
+from mlsys.training.ladder import one_hot
 from mlsys.core import BadInput
-from mlsys.online import LEARNERS, Linear, Queue, Stream, checkpoints, comparison, detectors, learners, plan, progressive
+from mlsys.online import LEARNERS, Linear, Queue, Stream, comparison, learners, progressive
 from mlsys.online import stream as streams
 from mlsys.online.detectors import PageHinkley
-from mlsys.online.stream import DAY, NEVER, check_stream
+from mlsys.online.stream import DAY, NEVER, check_stream, plan
 
 FEATURES = training.Features({"word": ["a", "b", "c"], "other": ["x", "y"]}, {"n": dict(flag=False), "m": dict(flag=False)})
 
@@ -202,7 +204,7 @@ def test_a_stream_that_cannot_be_replayed_is_refused(change, words):
 @pytest.mark.parametrize("name", LEARNERS)
 def test_every_learner_conforms(name):
     x = make_stream(400, share=1.0)
-    online.conforms(lambda: LEARNERS[name](FEATURES, seed=3), x, resumable=name != "river forest")
+    conforms(lambda: LEARNERS[name](FEATURES, seed=3), x, resumable=name != "river forest")
 
 
 class Logits(Linear):
@@ -247,12 +249,12 @@ class Random(Linear):
 @pytest.mark.parametrize("broken", [Logits, Stubborn, Relative, Random, Shared])
 def test_the_conformance_check_fails_a_broken_learner(broken):
     with pytest.raises(AssertionError):
-        online.conforms(lambda: broken(FEATURES), make_stream(400, share=1.0))
+        conforms(lambda: broken(FEATURES), make_stream(400, share=1.0))
 
 
 def test_the_conformance_check_fails_a_state_that_leaves_something_out():
     with pytest.raises(AssertionError):
-        online.conforms(lambda: Forgetful(FEATURES), make_stream(400, share=1.0))
+        conforms(lambda: Forgetful(FEATURES), make_stream(400, share=1.0))
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -266,7 +268,7 @@ def test_one_label_per_step_equals_river(seed):
 def test_sparse_rows_equal_one_hot_of_training():
     x = make_stream(50)
     learner = LEARNERS["partial_fit"](FEATURES)
-    assert (training.one_hot(x, FEATURES) != learners.sparse_rows(x.codes, x.floats, learner.first, learner.width)).nnz == 0
+    assert (one_hot(x, FEATURES) != learners.sparse_rows(x.codes, x.floats, learner.first, learner.width)).nnz == 0
 
 
 def test_a_finite_memory_follows_a_change_that_endless_memory_does_not():

@@ -2,7 +2,6 @@
 import json
 import math
 import re
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -367,7 +366,7 @@ def test_a_file_of_any_format(suite, table, tmp_path, kind, out):
     result = testing.test_file(path, suite, good, bad, batch_rows=999)
     assert (result["rows"], result["bad"], result["findings"]) == (3000, 2, [])
     assert result["broken"][0] == dict(column="low", rule="min", rows=2)
-    kept, aside = formats.open_source(good), formats.open_source(bad)
+    kept, aside = formats.read_table(good), formats.read_table(bad)
     assert kept.num_rows == 2998 and aside["id"].cast(pa.int64()).to_pylist() == [1005, 1700]
     assert kept["low"].cast(pa.float64()).to_pylist() == [v for v in dirty["low"].to_pylist() if v != -1]
     if out == "parquet":
@@ -701,14 +700,14 @@ def test_replay(stock, stock_suite, tmp_path, kind):
     pq.write_table(dirty, tmp_path / "in.parquet")
     path, good = tmp_path / f"bad.{kind}", tmp_path / "good.parquet"
     assert testing.test_file(tmp_path / "in.parquet", stock_suite, bad=path)["bad"] == 23
-    assert len(testing.replay(path, stock_suite)) == 0 and len(formats.open_source(path)) == 23  # nothing was mended
+    assert len(testing.replay(path, stock_suite)) == 0 and len(formats.read_table(path)) == 23  # nothing was mended
 
     def fix(rows):
         price = rows["price"].cast(pa.float64())
         mended = pa.compute.round(pa.compute.divide(price, 1000.37), 2)
         return rows.set_column(rows.column_names.index("price"), "price", pa.compute.if_else(pa.compute.greater(price, 150), mended, price))
     freed = testing.replay(path, stock_suite, fix, good)
-    left = formats.open_source(path)
+    left = formats.read_table(path)
     assert len(freed) + len(left) == 23 and len(left) >= 3 and pq.read_table(good).num_rows == len(freed) >= 17
     reasons = left["reasons"].to_pylist()
     assert sum("no second one" in str(r) for r in reasons) == 3  # a twin is still a twin
@@ -737,7 +736,7 @@ def test_one_line_per_row(stock, stock_suite, tmp_path):
     pq.write_table(stock.slice(0, 1000).set_column(8, "price", price), tmp_path / "in.parquet")
     for name in ("lines.parquet", "lines.csv"):
         result = testing.test_file(tmp_path / "in.parquet", stock_suite, verdicts=tmp_path / name, batch_rows=300)
-        lines = formats.open_source(tmp_path / name)
+        lines = formats.read_table(tmp_path / name)
         assert lines["row"].to_pylist() == list(range(1000)) and np.flatnonzero(lines["bad"].to_pylist()).tolist() == [5]
         assert "price = -1" in str(lines["reasons"][5].as_py()) and 0 < lines["novelty"][7].as_py() <= 1 and result["verdicts"]
 

@@ -15,9 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlsys import core, formats, training, versioning
+from mlsys.training.splits import labelled
 from mlsys.versioning.checkpoints import code_commit, model_digest, rows_digest, training_rows
 from mlsys.versioning.retention import retention_plan
-from mlsys.versioning.store import STORE, Snapshot, find, find_store, fingerprint, parse_snapshot, snapshot_text
+from mlsys.versioning.store import STORE, Snapshot, find, find_store, parse_snapshot, snapshot_text
 
 
 @pytest.fixture
@@ -260,7 +261,7 @@ def test_lineage_from_a_checkpoint(system, tmp_path):
     assert model_digest(bundle) == training.load_bundle(bundle).digest
     data = versioning.snapshot({"data": core.folder(s, "my"), "tests": core.folder(s, "testing")}, "all", store=store)
     rows = training_rows(core.folder(s, "my"), core.folder(s, "testing") / "quarantine.parquet")
-    theirs = training.labelled(formats.dataset(s), s, formats.dataset(s).train)["_row"].to_numpy()
+    theirs = labelled(formats.dataset(s), s, formats.dataset(s).train)["_row"].to_numpy()
     assert np.array_equal(rows, np.sort(theirs))  # those that chapter 06 takes
     suite = core.folder(s, "testing") / "suite.json"
     versioning.checkpoint(bundle, {"auc": 0.8}, data=data, rows=rows, suite=suite, store=store)

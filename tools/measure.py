@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from statistics import median, quantiles
 
-from chapters import NBS, ROOT, chapters, read, rooms
+from chapters import ROOT, chapters, read, rooms
 
 PACKAGE = ROOT / "mlsys"
 LONG = 110

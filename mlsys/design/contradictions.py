@@ -27,7 +27,7 @@ import pandas as pd
 # %% ../../nbs/01b_design.contradictions.ipynb #97263a48
 from .. import core
 from ..core import Settings
-from .consequences import (CORAL_MB, DEVICES, MONTH, call_ms, change, cost, floor_ms, num,
+from .consequences import (CORAL_MB, DEVICES, MONTH, call_ms, cost, floor_ms, num,
                                        people_needed, room,
                                        wait_ms)
 

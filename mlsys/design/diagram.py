@@ -20,7 +20,7 @@ from matplotlib.path import Path as Line
 # %% ../../nbs/01c_design.diagram.ipynb #e961873b
 from .. import core
 from ..core import Settings
-from .consequences import HEADINGS, age, change, cost, floor_ms, follows, num, people_needed, room
+from .consequences import HEADINGS, age, cost, floor_ms, follows, num, people_needed, room
 from .consequences import trusted_day, wait_ms
 from .contradictions import findings, verdict
 

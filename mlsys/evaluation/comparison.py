@@ -18,12 +18,13 @@ import pyarrow as pa
 from sklearn.isotonic import IsotonicRegression
 
 # %% ../../nbs/08d_evaluation.comparison.ipynb #08c2f4a9
-from .. import core, formats
+from .. import core
 from ..core import BadInput, Settings, nearest
 from .metrics import LESS_IS_BETTER
 from .predictions import Measures, Predictions, columns_of
 from .resampling import Estimate
 from ..training.scores import auc
+from ..formats.columns import label_text
 
 # %% ../../nbs/08d_evaluation.comparison.ipynb #55afb13f
 SIMPLE = ("always_no", "rate")  # what a team would have without a learned model
@@ -103,7 +104,7 @@ def human_labels(
 ) -> pd.DataFrame:  # row, annotator, label (1.0 or 0.0)
     "What people said: `labels/<table>/*.jsonl` beside the card, and `answers*.jsonl` that labeling left."
     values = data.read([data.target], data.periods[:1])[data.target].unique().drop_null().to_pylist()
-    by_value = {str(v).lower(): float(formats.label_text(v) == data.positive) for v in values}
+    by_value = {str(v).lower(): float(label_text(v) == data.positive) for v in values}
     known = {"1": 1.0, "0": 0.0} | by_value
     folders = {s.home / "labels" / core.table_name(s): "*.jsonl", core.folder(s, "labeling"): "**/answers*.jsonl"}
     events = [(int(e["row"]), str(e.get("annotator", "")), _label_of(e, known)) for e in desk_events(folders)]

@@ -8,7 +8,7 @@ __all__ = []
 # %% ../../nbs/02_formats.ipynb #52efd344
 import lazy_loader
 
-# %% ../../nbs/02_formats.ipynb #7639a844
+# %% ../../nbs/02_formats.ipynb #d1007916
 __doc__ = (__doc__ or "") + """
 
     from mlsys import formats
@@ -19,16 +19,9 @@ __doc__ = (__doc__ or "") + """
     formats.advise(df, {"week": (["km"], "day between 1 and 7")}).reasons  # how it should lie on disk
 """
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
-    "read": ["open_table", "open_stream", "read_table",
-             "BUNDLED", "BUNDLED_CARDS", "open_source", "open_batches", "flights", "_packaged",
-             "_check_names", "bundled_table"],  # second lines: until every caller imports from the rooms
-    "write": ["table_writer"],
-    "conversion": ["convert", "convert_text"],
+    "read": ["open_table", "open_stream", "read_table"],
     "frames": ["to_arrow", "to_batches", "take_rows", "like"],
-    "datasets": ["dataset", "ingest", "Dataset",
-                 "MANIFEST", "prepared"],
-    "layout": ["advise", "Layout"],
-    "columns": ["label_values", "plain_types", "label_text"],
-    "files": ["file_kind"],
-    "periods": ["parse_time", "positive_value", "_text"],
-    "text": ["NULLS", "check_names"]})
+    "write": ["table_writer"],
+    "conversion": ["convert"],
+    "datasets": ["dataset", "ingest", "Dataset"],
+    "layout": ["advise", "Layout"]})

@@ -8,7 +8,6 @@ __all__ = ['decoded_type', 'promote', 'nested_null_count', 'observed_type', 'pla
 
 # %% ../../nbs/02a_formats.columns.ipynb #a7866462
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 

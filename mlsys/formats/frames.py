@@ -11,11 +11,10 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-# %% ../../nbs/02f_formats.frames.ipynb #a7866462
+# %% ../../nbs/02f_formats.frames.ipynb #a6c29a2b
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
 # %% ../../nbs/02f_formats.frames.ipynb #3a8ccca5
 from ..core import BadInput, nearest

@@ -174,7 +174,3 @@ def add_period(
     if key is None:
         raise BadInput(f"{shown(s.data.source)}: rename the column 'period'; the folders need that name")
     return Cut(table.append_column(key, row_labels(table, times, unit, s)), key)
-
-# %% ../../nbs/02i_formats.periods.ipynb #11bdae9c
-# old names, until every caller is changed
-_text = label_text

@@ -8,7 +8,7 @@ __all__ = []
 # %% ../../nbs/05_labeling.ipynb #52efd344
 import lazy_loader
 
-# %% ../../nbs/05_labeling.ipynb #d3ac613d
+# %% ../../nbs/05_labeling.ipynb #f0b0fe84
 __doc__ = (__doc__ or "") + """
 
     from mlsys import labeling
@@ -24,7 +24,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "rules": ["load_functions", "learn_rules"],
     "votes": ["weak_labels"],
     "active": ["next_rows", "suspects"],
-    "files": ["label_file", "label_text"],
+    "files": ["label_file"],
     "answers": ["read_answers"],
     "desk": ["Desk", "assign_rows"],
     "annotators": ["agreement", "consensus"]})

@@ -23,11 +23,12 @@ import pyarrow as pa
 import pydantic
 
 # %% ../../nbs/05d_labeling.rules.ipynb #34c75c9e
-from .. import core, formats
+from .. import core
 from ..core import BadInput, nearest, shown
 from .functions import as_frame, check_functions, Columns, is_row_wise, LabelFunction, names_of
 from .patterns import pattern_query
 from .text import LONG_TEXT, Words
+from ..formats.columns import label_text
 
 # %% ../../nbs/05d_labeling.rules.ipynb #8bd1ae16
 def listed(value: Any) -> Any:
@@ -67,7 +68,7 @@ class Rule(pydantic.BaseModel):
 # %% ../../nbs/05d_labeling.rules.ipynb #6ec717ce
 def texts_of(values: Sequence) -> list[str]:
     "Values as the texts that a column holds: 1.0 is `1`."
-    return list(map(formats.label_text, values))
+    return list(map(label_text, values))
 
 def numbers_of(values: Sequence) -> np.ndarray:
     "Values as numbers; NaN where one is none."

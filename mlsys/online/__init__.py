@@ -8,7 +8,7 @@ __all__ = []
 # %% ../../nbs/07_online.ipynb #52efd344
 import lazy_loader
 
-# %% ../../nbs/07_online.ipynb #22486b78
+# %% ../../nbs/07_online.ipynb #e297546d
 __doc__ = (__doc__ or "") + """
 
     from mlsys import core, online
@@ -18,8 +18,8 @@ __doc__ = (__doc__ or "") + """
     online.save_state("state.safetensors", learner)
 """
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
-    "stream": ["Queue", "Stream", "open_stream", "plan", "progressive"],
-    "learners": ["LEARNERS", "Linear", "conforms"],
+    "stream": ["Queue", "Stream", "open_stream", "progressive"],
+    "learners": ["LEARNERS", "Linear"],
     "comparison": ["by_period", "paired", "retrained", "tune"],
     "detectors": ["alarms", "debounced"],
     "checkpoints": ["load_state", "resume", "save_state"]})

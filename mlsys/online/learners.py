@@ -19,9 +19,11 @@ from sklearn.linear_model import SGDClassifier
 from torch import nn
 
 # %% ../../nbs/07b_online.learners.ipynb #f9aa24c8
-from .. import core, training
+from .. import training
 from ..core import BadInput, Settings
 from .stream import Stream
+from ..training.network import deterministic
+from ..training.network import Network
 
 # %% ../../nbs/07b_online.learners.ipynb #39166022
 def keep_arrays(*names: str):
@@ -130,7 +132,7 @@ class Net:
     def __init__(self, features: training.Features, seed=0, rate=0.1, replay=0, keep=4096):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.net = training.Network(features.codes.values(), len(features.floats),
+            self.net = Network(features.codes.values(), len(features.floats),
                                         training.Recipe(dropout=0.0))
         self.optimizer, self.replay = torch.optim.SGD(self.net.parameters(), lr=rate, fused=True), replay
         self.past = Reservoir(keep if replay else 1, len(features.codes), len(features.floats), seed)
@@ -194,7 +196,7 @@ class RiverLogistic:
 def one_thread(s: Settings):
     """While open, torch computes the same bits every time and on one thread: with small batches a second one
     only waits."""
-    with training.deterministic(s):
+    with deterministic(s):
         torch.set_num_threads(1)
         yield
 

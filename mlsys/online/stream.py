@@ -9,7 +9,6 @@ __all__ = ['NEVER', 'DAY', 'NO_ZONE', 'FLIGHT_CLOCKS', 'zone_minutes', 'clock_mi
 
 # %% ../../nbs/07a_online.stream.ipynb #f292acf0
 import math, time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -23,6 +22,9 @@ import pyarrow.parquet as pq
 from .. import core, formats, training
 from ..core import BadInput, Settings
 from ..formats.read import bundled_part
+from ..training.features import READ
+from ..training.splits import feature_columns, labelled
+from ..training.features import learn_features
 
 # %% ../../nbs/07a_online.stream.ipynb #8e2d7691
 NEVER = np.iinfo(np.int64).max  # time of a label that does not come
@@ -84,7 +86,7 @@ def event_times(
     "When each row is asked and its label known."
     if has_clocks(data): return flight_times(table.select(FLIGHT_CLOCKS).to_pandas())
     if not data.time: return Times(np.arange(len(table)), np.arange(len(table)))
-    asked = training.READ["time"](table[data.time])
+    asked = READ["time"](table[data.time])
     return Times(asked, asked + int(delay_days * DAY))
 
 # %% ../../nbs/07a_online.stream.ipynb #5a307bdf
@@ -145,8 +147,8 @@ def stream_table(
 def open_stream(s: Settings) -> tuple[Stream, training.Features]:
     "The table of this card as a stream; codes and scales are learned from the training periods."
     data = formats.dataset(s)
-    columns = training.feature_columns(data, s)
-    features = training.learn_features(training.labelled(data, s, data.train), columns, data.time)
+    columns = feature_columns(data, s)
+    features = learn_features(labelled(data, s, data.train), columns, data.time)
     table, y = stream_table(data, s, columns)
     codes, floats = training.encode(table, features)
     asked, known = event_times(data, table, s.learning.label_delay_days)

@@ -8,7 +8,7 @@ __all__ = []
 # %% ../../nbs/03_testing.ipynb #52efd344
 import lazy_loader
 
-# %% ../../nbs/03_testing.ipynb #82e5ecfa
+# %% ../../nbs/03_testing.ipynb #140dae68
 __doc__ = (__doc__ or "") + """
 
     from mlsys import testing
@@ -22,11 +22,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "suite": ["Suite", "learn"],
     "rows": ["Seen"],
     "tables": ["Tally"],
-    "stream": ["Stream", "quarantine", "replay", "summary_text", "test_file",
-               "check_places"],            # old names, until every caller is changed
-    "columns": ["kind_of", "parsed"],      # old names, until every caller is changed
-    "leakage": ["leaks",
-                "cells"],                  # old names, until every caller is changed
+    "stream": ["Stream", "quarantine", "replay", "summary_text", "test_file"],
+    "leakage": ["leaks"],
     "shift": ["differences"],
     "labels": ["label_suspects"],
     "detection": ["recall"],

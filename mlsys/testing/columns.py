@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 # %% ../../nbs/03a_testing.columns.ipynb #a77269fb
-from .. import formats
+from ..formats.text import NULLS
 
 # %% ../../nbs/03a_testing.columns.ipynb #699f5489
 def kind_of(
@@ -136,7 +136,7 @@ def _read_words(text: pa.Array, kind: str) -> Parsed:
     "Text as numbers, times or booleans."
     coded = with_dictionary(text)
     words = np.array([*coded.dictionary.to_pylist(), ""], dtype=object)  # the last stands for null
-    blank = np.array([w.strip() in formats.NULLS for w in words])
+    blank = np.array([w.strip() in NULLS for w in words])
     values = np.where(blank, np.nan, np.asarray(WORDS[kind](words), dtype=float))
     at = coded.indices.fill_null(len(words) - 1).to_numpy()
     return Parsed(values[at], (np.isnan(values) & ~blank)[at])

@@ -4,10 +4,9 @@
 
 # %% auto #0
 __all__ = ['NO_LABELS', 'MIN_BINS', 'MAX_BINS', 'ROWS_PER_BIN', 'NO_AUC', 'BY_CHANCE', 'FEWEST_TO_RANK', 'TOO_GOOD', 'SUSPECT',
-           'AFTERWARDS', 'cells', 'arrow_column', 'as_labels', 'quantile_cuts', 'number_bins', 'word_bins', 'bins_of',
-           'Auc', 'auc_error', 'positive_rates', 'weighted_auc', 'auc_of_bins', 'no_accident', 'missing_with_labels',
-           'Power', 'can_be_ranked', 'power_of', 'column_power', 'too_good_alone', 'known_afterwards', 'why_refused',
-           'leaks']
+           'AFTERWARDS', 'arrow_column', 'as_labels', 'quantile_cuts', 'number_bins', 'word_bins', 'bins_of', 'Auc',
+           'auc_error', 'positive_rates', 'weighted_auc', 'auc_of_bins', 'no_accident', 'missing_with_labels', 'Power',
+           'can_be_ranked', 'power_of', 'column_power', 'too_good_alone', 'known_afterwards', 'why_refused', 'leaks']
 
 # %% ../../nbs/03k_testing.leakage.ipynb #bde5c515
 import math
@@ -201,7 +200,3 @@ def leaks(
 ) -> dict[str, str]:  # {column: why}
     "Columns that give the answer away, and by which sign; see `why_refused` for the two limits."
     return why_refused(column_power(table, labels), too_good, afterwards)
-
-# %% ../../nbs/03k_testing.leakage.ipynb #003a71f3
-# old names, until every caller is changed
-cells = bins_of

@@ -31,6 +31,8 @@ from .rules import ColumnRules, Violation
 from .suite import NO_TWIN, Suite
 from .tables import Run, Runs, Tally
 from .verdicts import Verdicts
+from ..formats.files import file_kind
+from ..formats.read import open_batches
 
 # %% ../../nbs/03j_testing.stream.ipynb #7d37cd72
 def set_aside(verdicts: Verdicts) -> pa.Table:
@@ -60,7 +62,7 @@ def row_lines(
 # %% ../../nbs/03j_testing.stream.ipynb #9df3707b
 def _for_readers(table: pa.Table, path: Any) -> pa.Table:
     "A CSV has no lists: reasons become one text, joined by semicolons."
-    if path is None or formats.file_kind(path) != "csv": return table
+    if path is None or file_kind(path) != "csv": return table
     text = pc.binary_join(one_array(table["reasons"]), "; ")
     return table.set_column(table.column_names.index("reasons"), "reasons", text)
 
@@ -182,7 +184,7 @@ def check_places(
     *outputs: Any,     # files, or None
 ) -> None:
     "Outputs have a known format and differ from the input and from each other."
-    for p in filter(None, outputs): formats.file_kind(p)
+    for p in filter(None, outputs): file_kind(p)
     given = [Path(p) for p in (path, *outputs) if p]
     if len({p.resolve() for p in given}) < len(given):
         raise BadInput(f"{shown(given[1])}: it would replace another file of this test; name another")
@@ -191,7 +193,7 @@ def check_places(
 @contextlib.contextmanager
 def _writers(outputs: Outputs, suite: Suite, typed: bool) -> Iterator[Callable]:
     "Yields what writes a judged batch; all files appear when all is read, or none."
-    plain = typed or (outputs.good and formats.file_kind(outputs.good) == "csv")
+    plain = typed or (outputs.good and file_kind(outputs.good) == "csv")
     open_ = formats.table_writer
     with open_(outputs.good) as good, open_(outputs.bad) as bad, open_(outputs.verdicts) as lines:
         def write(judged: Verdicts, first: int) -> None:
@@ -235,7 +237,7 @@ def summary_text(
 def _opened(data: Any, suite: Suite, batch_rows: int) -> tuple:
     "The batches of a file or a table, and whether their types are known."
     if not is_path(data): return to_batches(data, batch_rows), True
-    return formats.open_batches(data, batch_rows, [c for c, r in suite.columns.items() if r.type == "text"])
+    return open_batches(data, batch_rows, [c for c, r in suite.columns.items() if r.type == "text"])
 
 # %% ../../nbs/03j_testing.stream.ipynb #f900f8b9
 def _pass_through(data: Any, suite: Suite, batch_rows: int, outputs: Outputs) -> Tally:

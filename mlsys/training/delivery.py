@@ -19,8 +19,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-# %% ../../nbs/06l_training.delivery.ipynb #44222a60
-from .. import core, formats, versioning
+# %% ../../nbs/06l_training.delivery.ipynb #8c399936
+from .. import core, formats
 from ..core import BadInput, Settings, nearest, shown
 from .bundles import Bundle, load_bundle, save_bundle, sha256
 from .distillation import fit_served_network
@@ -30,6 +30,9 @@ from .ladder import KINDS, Predict, fit_always_no, fit_boosting, fit_logistic, f
 from .network import Recipe
 from .scores import SCORES, auc_by_period, card_threshold
 from .splits import Ready, labelled, prepare
+from ..versioning.checkpoints import code_commit, rows_digest
+from ..versioning.store import fingerprint
+from ..formats.datasets import MANIFEST
 
 # %% ../../nbs/06l_training.delivery.ipynb #954eca44
 class Laps:
@@ -71,17 +74,17 @@ def predict_all(
         parts.append(_answers(labelled(data, s, [period]), "test", models, data.key, features))
     return pa.concat_tables(parts)
 
-# %% ../../nbs/06l_training.delivery.ipynb #0ce272e3
+# %% ../../nbs/06l_training.delivery.ipynb #b7816020
 PACKAGES = ("mlsys", "numpy", "pandas", "pyarrow", "scikit-learn", "torch", "onnx", "onnxruntime")
 
 def versions(data: formats.Dataset, s: Settings) -> dict:
     "What the bundle was made with: Python, packages, commit, data."
-    manifest = (data.folder / formats.MANIFEST).read_bytes()
-    learned = versioning.rows_digest(labelled(data, s, data.train)["_row"])
+    manifest = (data.folder / MANIFEST).read_bytes()
+    learned = rows_digest(labelled(data, s, data.train)["_row"])
     return dict(python=platform.python_version(), packages={n: version(n) for n in PACKAGES},
-                commit=versioning.code_commit(s.home),
+                commit=code_commit(s.home),
                 data=dict(name=data.name, rows=data.rows, manifest_sha256=sha256(manifest),
-                          md5=versioning.fingerprint(data.folder), learned=learned))
+                          md5=fingerprint(data.folder), learned=learned))
 
 # %% ../../nbs/06l_training.delivery.ipynb #5dd767ce
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 # %% ../../nbs/06a_training.features.ipynb #7d481305
-from .. import formats
 from ..core import BadInput, nearest
 from ..formats.frames import to_arrow
+from ..formats.periods import parse_time
 
 # %% ../../nbs/06a_training.features.ipynb #64b9023a
 NO_TIME = np.iinfo(np.int64).min  # seconds of a missing time stamp
@@ -68,7 +68,7 @@ def read_time(column: pa.ChunkedArray) -> np.ndarray:  # int64, `NO_TIME` where 
     "A time column (time stamps of any zone, dates, texts, or seconds) as whole seconds since 1970, UTC."
     column = _values(column)
     if pa.types.is_integer(column.type): return pc.fill_null(column.cast(pa.int64()), NO_TIME).to_numpy()
-    if not pa.types.is_timestamp(column.type): column = formats.parse_time(pa.chunked_array(column), "time")
+    if not pa.types.is_timestamp(column.type): column = parse_time(pa.chunked_array(column), "time")
     stamps = column.to_numpy(zero_copy_only=False).astype("datetime64[s]")
     return stamps.astype(np.int64)  # NumPy's "not a time" is the lowest number, as `NO_TIME` is
 

@@ -72,7 +72,7 @@ def search_repository(
     search_cost(budget_seconds, s)
     shutil.rmtree(folder, ignore_errors=True)
     ready = prepare(s)
-    versioning.lab(folder, SCRIPT, asdict(recipe))
+    versioning.experiment_repo(folder, SCRIPT, asdict(recipe))
     (folder / ".gitignore").write_text(NOT_COMMITTED)
     core.write_json(folder / "setup.json", dict(features=asdict(ready.features), seed=s.run.seed, threads=s.run.threads))
     sides = dict(fit=ready.fit, valid=ready.valid)

@@ -61,7 +61,7 @@ def _parquet_files(path: Path) -> list:
 
 def _view_path(con, view: str, path: Path, scratch: Path) -> None:
     "A view over a file, a folder or a bundled table."
-    if not path.exists(): return _view_table(con, view, formats.open_source(path), scratch)
+    if not path.exists(): return _view_table(con, view, formats.read_table(path), scratch)
     files = _parquet_files(path)
     if files: return _view_files(con, view, files, path.is_dir())
     _view_files(con, view, [formats.convert(path, scratch / f"{view}.parquet")["dst"]], False)

@@ -17,14 +17,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-# %% ../../nbs/04j_versioning.trace.ipynb #60e9961d
-from .. import core, formats
+# %% ../../nbs/04j_versioning.trace.ipynb #c69104b3
+from .. import core
 from ..core import BadInput, shown
 from ..formats import frames
 from .checkpoints import file_sha256, model_digest, rows_digest, training_rows
 from .remotes import folder_files
 from .store import Snapshot, StorePath, find_store, is_folder, locked_repo, log
 from .tables import at_version
+from ..formats.datasets import MANIFEST
 
 # %% ../../nbs/04j_versioning.trace.ipynb #226dbdb2
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def find_model(
     if snap: return Model(snap.about, Link(f"model {digest[:12]}, version {snap.rev}", "recorded", snap.message))
     return Model({}, Link(f"model {digest[:12]}", "unknown", "no bundle and no version of the store has this digest"))
 
-# %% ../../nbs/04j_versioning.trace.ipynb #f0dc33e0
+# %% ../../nbs/04j_versioning.trace.ipynb #3a330633
 def _holding(repo, snap: Snapshot, name: str) -> str:
     "Which output of a version is a folder with this file; empty where none is."
     folders = {n: out["md5"] for n, out in snap.outs.items() if is_folder(out["md5"])}
@@ -116,13 +117,13 @@ def _holding(repo, snap: Snapshot, name: str) -> str:
 
 def _manifest_sha256(repo, md5: str) -> str:
     "The SHA-256 sum of the manifest in a folder of the store; empty where the file is missing."
-    oid = folder_files(repo.cache.local, md5)[formats.MANIFEST]
+    oid = folder_files(repo.cache.local, md5)[MANIFEST]
     path = Path(repo.cache.local.oid_to_path(oid))
     return file_sha256(path) if path.exists() else ""
 
 def _holds_data(repo, snap: Snapshot, about: dict) -> bool:
     "Does a version hold the data that a model names by a hash?"
-    output = _holding(repo, snap, formats.MANIFEST)
+    output = _holding(repo, snap, MANIFEST)
     if not output: return False
     md5 = snap.outs[output]["md5"]
     if about.get("md5"): return about["md5"] == md5
@@ -166,7 +167,7 @@ def _rows_and_suite(about: dict, snap: Snapshot, counted: Counted) -> dict:
     return dict(rows=_check(rows, counted.rows, told, "rows", snap.rev),
                 suite=_check(suite, counted.suite, f"suite {suite[:12]}", "suite", snap.rev))
 
-# %% ../../nbs/04j_versioning.trace.ipynb #2734ea1d
+# %% ../../nbs/04j_versioning.trace.ipynb #31c4c4b0
 def _code(about: dict) -> Link:
     "The link to the code."
     code = about.get("code")
@@ -177,7 +178,7 @@ def _data_links(about: dict, store: Path) -> dict:
     "The links to the data, the rows and the suite."
     with locked_repo(store) as repo:
         snap = _find_data(repo, about, log(store))
-        outs = Outputs(*(_holding(repo, snap, name) for name in (formats.MANIFEST, "suite.json"))) if snap else None
+        outs = Outputs(*(_holding(repo, snap, name) for name in (MANIFEST, "suite.json"))) if snap else None
     if snap is None:
         names = ("data", "rows", "suite")
         return {name: Link(f"no {name}", "unknown", "no version of the store has the model's data") for name in names}
