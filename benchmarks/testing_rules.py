@@ -29,7 +29,7 @@ def column_sql(name, r):
 
 def relation_sql(r):
     a, b = (f'"{c}"' for c in r.columns)
-    if r.rule == "present with":
+    if r.rule == "dependent required":
         yield f"{a} IS NOT NULL AND {b} IS NULL"
     elif r.rule == "same hour":
         yield f"((hour({a}) - {b} + 24) % 24) NOT IN ({words(r.offsets)})"
@@ -92,8 +92,7 @@ def expectations(gx, suite, frame):
         if r.shapes is not None:
             pattern = "^(" + "|".join("".join({"A": "[A-Z]+", "a": "[a-z]+", "9": "[0-9]+"}.get(ch, ch) for ch in s) for s in r.shapes) + ")$"
             made.append(e.ExpectColumnValuesToMatchRegex(column=name, regex=pattern))
-    kinds = {c: r.type for c, r in suite.columns.items()}
-    holds = {f"_relation{i}": (lambda f, r=r: r.holds(f, kinds)) for i, r in enumerate(suite.relations)}
-    holds |= {f"_condition{i}": (lambda f, c=c: c.holds(f, kinds)) for i, c in enumerate(suite.conditions)}
+    rules = [*suite.relations, *suite.conditions]
+    holds = {f"_rule{i}": (lambda f, r=r: r.holds(f, suite.kinds)) for i, r in enumerate(rules)}
     made += [e.ExpectColumnValuesToBeInSet(column=name, value_set=[True]) for name in holds]
     return made, holds

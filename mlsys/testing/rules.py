@@ -477,7 +477,7 @@ def _broken(rules: ColumnRules, column: Column) -> Iterator[tuple[Rule, np.ndarr
     for r in rules.rules:
         if (mask := r.broken(column)) is not None: yield r, mask
 
-# %% ../../nbs/03c_testing.rules.ipynb #e03653d5
+# %% ../../nbs/03c_testing.rules.ipynb #24333c8f
 def check_column(
     name: str,
     rules: ColumnRules,
@@ -486,7 +486,7 @@ def check_column(
     "Test one column."
     column = columns[name]
     if rules.sure(column.arrow): return Judged([], column.arrow.null_count)
-    if rules.shapes is not None and rules.type == "text": column.coded  # one dictionary for all rules
+    if rules.shapes is not None and rules.type == "text": _ = column.coded  # one dictionary for all rules
     violations = found(
         *(Violation(name, r.key, np.flatnonzero(mask), r.words) for r, mask in _broken(rules, column))
     )
