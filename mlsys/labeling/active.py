@@ -13,9 +13,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-# %% ../../nbs/05g_labeling.active.ipynb #c39f3b4e
+# %% ../../nbs/05g_labeling.active.ipynb #0d0c02f4
 import numpy as np
 import pandas as pd
+from numpy import ndarray
 from scipy import sparse
 
 # %% ../../nbs/05g_labeling.active.ipynb #065386e6
@@ -25,44 +26,46 @@ from .functions import apply
 from .votes import both_classes, vote_counts
 from ..testing.labels import label_quality
 
-# %% ../../nbs/05g_labeling.active.ipynb #adba9513
+# %% ../../nbs/05g_labeling.active.ipynb #8c589c39
 def uncertainty(
-    proba: np.ndarray,  # shape (rows, classes)
-) -> np.ndarray:        # shape (rows,), 0 to 1
+    proba: ndarray,  # shape (rows, classes)
+) -> ndarray:        # shape (rows,), 0 to 1
     "How close the two likeliest classes are: one minus their margin."
     top = np.sort(proba, axis=1)
     return 1 - (top[:, -1] - top[:, -2])
 
-def entropy(p: np.ndarray) -> np.ndarray:
+def entropy(p: ndarray) -> ndarray:
     "Of distributions in the last axis, in nats."
     return 0 - (p * np.log(np.clip(p, 1e-12, 1))).sum(-1)
 
+# %% ../../nbs/05g_labeling.active.ipynb #28579583
 def disagreement(
-    committee: np.ndarray,  # shape (members, rows, classes)
-) -> np.ndarray:            # shape (rows,), in nats
+    committee: ndarray,  # shape (members, rows, classes)
+) -> ndarray:            # shape (rows,), in nats
     "How far a committee is apart: entropy of its mean less the members' mean entropy (Jensen-Shannon)."
     return entropy(committee.mean(0)) - entropy(committee).mean(0)
 
 def conflict(
-    L: np.ndarray,     # votes, shape (rows, functions)
+    L: ndarray,     # votes, shape (rows, functions)
     classes: int = 2,
-) -> np.ndarray:       # shape (rows,), in nats
+) -> ndarray:       # shape (rows,), in nats
     "Entropy of the votes of functions; 0 where they agree or nobody votes."
     counts = vote_counts(L, classes)
     return entropy(counts / np.maximum(counts.sum(1, keepdims=True), 1))
 
-# %% ../../nbs/05g_labeling.active.ipynb #b2e3a1a5
-def distances(X: Any) -> Callable[[int], np.ndarray]:
+# %% ../../nbs/05g_labeling.active.ipynb #71397b01
+def distances(X: Any) -> Callable[[int], ndarray]:
     "A function that gives the squared distances of all rows from one."
     X = sparse.csr_matrix(X)
     square = np.asarray(X.multiply(X).sum(1)).ravel()
     return lambda i: square + square[i] - 2 * (X @ X[i].toarray().ravel())
 
+# %% ../../nbs/05g_labeling.active.ipynb #4028f0a5
 def k_center(
     X: Any,              # matrix of shape (rows, width), sparse or dense
     labelled: Sequence,  # rows that have a label
     n: int,              # rows to choose
-) -> np.ndarray:         # n rows, each the farthest from all before it (Sener and Savarese, 2018)
+) -> ndarray:         # n rows, each the farthest from all before it (Sener and Savarese, 2018)
     "Rows that lie apart from each other and from what is known."
     distance, taken = distances(X), list(labelled)
     away = functools.reduce(np.minimum, map(distance, taken), np.full(X.shape[0], np.inf))
@@ -72,56 +75,57 @@ def k_center(
         away = np.minimum(away, distance(taken[-1]))
     return np.array(taken[len(labelled):], int)
 
-# %% ../../nbs/05g_labeling.active.ipynb #1671ab73
+# %% ../../nbs/05g_labeling.active.ipynb #131f340e
 STRATEGIES = {"uncertainty": "proba", "disagreement": "committee", "diversity": "X", "random": "rows"}
 
 @dataclass(frozen=True)
 class Evidence:
     "What is known of rows."
-    proba: np.ndarray | None
-    committee: np.ndarray | None
+    proba: ndarray | None
+    committee: ndarray | None
     rows: int
 
-    def scores(self, how: str) -> np.ndarray:
+    def scores(self, how: str) -> ndarray:
         "How much each row is wanted; raises BadInput where what it takes is not known."
         if how == "random" and self.rows: return np.zeros(self.rows)
         if how == "uncertainty" and self.proba is not None: return uncertainty(np.asarray(self.proba))
         if how == "disagreement" and self.committee is not None: return quarrels(self.committee)
         raise BadInput(f"next_rows by {how} needs {STRATEGIES[how]}")
 
-def quarrels(committee: np.ndarray) -> np.ndarray:
+# %% ../../nbs/05g_labeling.active.ipynb #b8a24ebe
+def quarrels(committee: ndarray) -> ndarray:
     "How far models, or votes, are apart."
     return disagreement(committee) if committee.ndim == 3 else conflict(committee)
 
-def highest(score: np.ndarray, seed: int) -> np.ndarray:
+def highest(score: ndarray, seed: int) -> ndarray:
     "Places of scores from the highest on; ties in random order."
     order = np.random.default_rng(seed).permutation(len(score))
     return order[np.argsort(-score[order], kind="stable")]
 
-# %% ../../nbs/05g_labeling.active.ipynb #608018a9
+# %% ../../nbs/05g_labeling.active.ipynb #bc1fd726
 def next_rows(
     n: int,                    # rows wanted
     how: str = "uncertainty",  # one of `STRATEGIES`
-    proba: np.ndarray | None = None,      # P(class) of a model, shape (rows, classes): for uncertainty
-    committee: np.ndarray | None = None,  # of models, (members, rows, classes), or votes, (rows, functions)
+    proba: ndarray | None = None,      # P(class) of a model, shape (rows, classes): for uncertainty
+    committee: ndarray | None = None,  # of models, (members, rows, classes), or votes, (rows, functions)
     X: Any = None,             # features: for diversity
     labelled: Sequence = (),   # rows that have a label already
     rows: int = 0,             # number of rows: for random
     seed: int = 0,
-) -> np.ndarray:               # positions of the rows, the most wanted first; ties in random order
+) -> ndarray:               # positions of the rows, the most wanted first; ties in random order
     "Which rows to label next."
     if how not in STRATEGIES: raise BadInput(f"'{how}' is no way to choose rows{nearest(how, STRATEGIES)}")
     if how == "diversity" and X is not None: return k_center(X, labelled, min(n, X.shape[0] - len(labelled)))
     order = highest(Evidence(proba, committee, rows).scores(how), seed)
     return order[~np.isin(order, list(labelled))][:n]
 
-# %% ../../nbs/05g_labeling.active.ipynb #1fa69999
+# %% ../../nbs/05g_labeling.active.ipynb #3e4a130d
 def committee_of(
-    X: Any, y: np.ndarray,
+    X: Any, y: ndarray,
     labelled: Sequence,  # rows with a label
     members: int = 4,
     seed: int = 0,
-) -> np.ndarray:         # shape (members, rows, 2)
+) -> ndarray:         # shape (members, rows, 2)
     "What models say that were each trained on a resample of the labelled rows."
     drawn = np.random.default_rng(seed).choice(np.asarray(labelled), (members, len(labelled)))
     return np.stack([both_classes(fit(X[d], y[d])(X)) for d in drawn])
@@ -129,22 +133,24 @@ def committee_of(
 class Arena(NamedTuple):
     "Where strategies are compared."
     X: Any               # the pool
-    y: np.ndarray        # the labels that a person would give
+    y: ndarray        # the labels that a person would give
     X_test: Any
-    y_test: np.ndarray
+    y_test: ndarray
 
 class Round(NamedTuple):
     "A point of the curve."
     labels: int
     auc: float  # on the test rows
 
-def chosen(arena: Arena, model: Callable, labelled: list, step: int, how: str, seed: int) -> np.ndarray:
+# %% ../../nbs/05g_labeling.active.ipynb #4a058442
+def chosen(arena: Arena, model: Callable, labelled: list, step: int, how: str, seed: int) -> ndarray:
     "The rows that a strategy asks for next."
     X, y = arena.X, arena.y
     proba = both_classes(model(X)) if how == "uncertainty" else None
     committee = committee_of(X, y, labelled, seed=seed) if how == "disagreement" else None
     return next_rows(step, how, proba, committee, X, labelled, len(y), seed)
 
+# %% ../../nbs/05g_labeling.active.ipynb #4db3c137
 def active_curve(
     arena: Arena,
     how: str,         # one of `STRATEGIES`
@@ -161,12 +167,12 @@ def active_curve(
         labelled += list(chosen(arena, model, labelled, step, how, seed + 1000 * r))
     return curve
 
-# %% ../../nbs/05g_labeling.active.ipynb #9f9b5c97
+# %% ../../nbs/05g_labeling.active.ipynb #a9ec4726
 def out_of_fold(
-    X: Any, y: np.ndarray,
+    X: Any, y: ndarray,
     seed: int = 0,
     folds: int = 5,  # rows are dealt out at random
-) -> np.ndarray:     # shape (rows, 2)
+) -> ndarray:     # shape (rows, 2)
     "Probabilities for each row by a model that has not seen it."
     p, fold = np.full(len(y), np.mean(y), float), np.random.default_rng(seed).permutation(len(y)) % folds
     for k in np.unique(fold):
@@ -176,14 +182,15 @@ def out_of_fold(
 
 def suspects(
     y: Sequence,        # labels that may be wrong, numbers of classes
-    proba: np.ndarray,  # P(class) by a model that has not seen the row, shape (rows, classes)
+    proba: ndarray,  # P(class) by a model that has not seen the row, shape (rows, classes)
 ) -> pd.DataFrame:      # row, label, suggestion, quality (0 to 1), suspect (bool); the worst labels first
     "Labels that a person should look at, by cleanlab."
     return label_quality(np.asarray(y, int), np.asarray(proba))
 
+# %% ../../nbs/05g_labeling.active.ipynb #c3fecaed
 class Corrected(NamedTuple):
     "Labels after a person has seen some."
-    labels: np.ndarray
+    labels: ndarray
     changes: pd.DataFrame  # row, old, new
 
 def corrected(
@@ -200,8 +207,8 @@ def corrected(
     new[told.row] = told.new
     return Corrected(new, told.query("new != old").reset_index(drop=True))
 
-# %% ../../nbs/05g_labeling.active.ipynb #6f12f9a0
-def slice_record(L: np.ndarray, names: Sequence[str]) -> np.recarray:
+# %% ../../nbs/05g_labeling.active.ipynb #7f5a6b2e
+def slice_record(L: ndarray, names: Sequence[str]) -> np.recarray:
     "Votes for class 1 as Snorkel's record array of zeros and ones."
     out = np.recarray(len(L), dtype=[(name, np.int64) for name in names])
     for name, votes in zip(names, L.T): out[name] = np.maximum(votes, 0)
@@ -214,21 +221,22 @@ def slices(
     "In which slices each row is."
     return slice_record(apply(functions, data), [f.name for f in functions])
 
-def has_both(y: np.ndarray) -> bool:
+def has_both(y: ndarray) -> bool:
     "Are both classes there?"
     return len(np.unique(y)) == 2
 
-# %% ../../nbs/05g_labeling.active.ipynb #e8c8973e
-def score_rows(scorer: Any, S: np.recarray, names: list[str], y: np.ndarray, p: np.ndarray) -> pd.DataFrame:
+# %% ../../nbs/05g_labeling.active.ipynb #0345eed8
+def score_rows(scorer: Any, S: np.recarray, names: list[str], y: ndarray, p: ndarray) -> pd.DataFrame:
     "What a scorer of Snorkel says of all rows and of these slices."
     given = y, (p > 0.5).astype(int), both_classes(p)
     if names: return scorer.score_slices(S[names], *given, as_dataframe=True)
     return pd.DataFrame([scorer.score(*given)], index=["overall"])
 
+# %% ../../nbs/05g_labeling.active.ipynb #5fca1f39
 def slice_scores(
     S: np.recarray,  # from `slices`
     y: Sequence,     # labels, 0 or 1
-    p: np.ndarray,   # P(class 1)
+    p: ndarray,   # P(class 1)
     metrics: Sequence[str] = ("accuracy", "roc_auc"),
 ) -> pd.DataFrame:   # one line for all rows and one per slice; slices without both classes are left out
     "Snorkel's scores, overall and by slice."

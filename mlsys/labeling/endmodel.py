@@ -14,11 +14,12 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
-# %% ../../nbs/05f_labeling.endmodel.ipynb #a7866462
+# %% ../../nbs/05f_labeling.endmodel.ipynb #5eb09b33
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy import ndarray
 
 # %% ../../nbs/05f_labeling.endmodel.ipynb #be4711a8
 from scipy import sparse
@@ -32,21 +33,21 @@ from ..formats.frames import to_arrow
 from .text import LONG_TEXT
 from ..testing.columns import kind_of, parsed
 
-# %% ../../nbs/05f_labeling.endmodel.ipynb #7c62036a
+# %% ../../nbs/05f_labeling.endmodel.ipynb #681a7764
 Encoding = Callable[[Any], sparse.csr_matrix]  # from a column, or a table, to a float32 matrix (rows, width)
 
-def indicators(codes: np.ndarray, width: int) -> sparse.csr_matrix:
+def indicators(codes: ndarray, width: int) -> sparse.csr_matrix:
     "One column per code."
     places = np.arange(len(codes)), codes
     return sparse.csr_matrix((np.ones(len(codes), np.float32), places), shape=(len(codes), width))
 
-def quantile_cuts(x: np.ndarray, bins: int) -> np.ndarray:
+def quantile_cuts(x: ndarray, bins: int) -> ndarray:
     "Where bins of about equal size meet."
     known = x[np.isfinite(x)]
     return np.unique(np.quantile(known, np.linspace(0, 1, bins + 1)[1:-1])) if len(known) else known
 
-# %% ../../nbs/05f_labeling.endmodel.ipynb #11fe3e3c
-def bin_of(x: np.ndarray, cuts: np.ndarray) -> np.ndarray:
+# %% ../../nbs/05f_labeling.endmodel.ipynb #52c4bf58
+def bin_of(x: ndarray, cuts: ndarray) -> ndarray:
     "The bin of each number; the last is for missing ones."
     return np.where(np.isnan(x), len(cuts) + 1, np.searchsorted(cuts, x, side="left"))
 
@@ -80,7 +81,7 @@ def category_encoding(column: pa.ChunkedArray) -> Encoding:
     def place(c): return pc.index_in(c.cast(pa.string()), words).fill_null(len(words)).to_numpy()
     return lambda c: indicators(place(c), len(words) + 1)
 
-# %% ../../nbs/05f_labeling.endmodel.ipynb #2d0f9c6e
+# %% ../../nbs/05f_labeling.endmodel.ipynb #ad809b21
 def encoder(
     column: pa.ChunkedArray,  # rows to learn the encoding from; no labels are needed
     bins: int = 16,           # of a number
@@ -93,6 +94,7 @@ def encoder(
     long = (pc.mean(pc.utf8_length(text)).as_py() or 0) > LONG_TEXT
     return text_encoding(text) if long else category_encoding(text)
 
+# %% ../../nbs/05f_labeling.endmodel.ipynb #324962ba
 def learn_encoding(
     data: Any,               # any table
     columns: Sequence[str],
@@ -115,28 +117,29 @@ def one_thread() -> AbstractContextManager:
     "While open, linear algebra uses one thread: for small problems a second one only waits."
     return thread_pools().limit(limits=1)
 
-# %% ../../nbs/05f_labeling.endmodel.ipynb #c5e1218c
+# %% ../../nbs/05f_labeling.endmodel.ipynb #101bb299
 class Weighted(NamedTuple):
     "Rows with a class and a weight."
-    row: np.ndarray
-    positive: np.ndarray  # bool
-    weight: np.ndarray
+    row: ndarray
+    positive: ndarray  # bool
+    weight: ndarray
 
-def as_weights(p: np.ndarray) -> Weighted:
+def as_weights(p: ndarray) -> Weighted:
     "Probabilities as rows that count twice, as a negative and as a positive, unless the weight is 0."
     weight = np.concatenate([1 - p, p])
     kept = np.flatnonzero(weight > 0)
     return Weighted(kept % max(len(p), 1), kept >= len(p), weight[kept])
 
-def constant(p: float) -> Callable[[Any], np.ndarray]:
+def constant(p: float) -> Callable[[Any], ndarray]:
     "A model that knows one class only."
     return lambda Z: np.full(Z.shape[0], p)
 
+# %% ../../nbs/05f_labeling.endmodel.ipynb #490348b9
 def fit(
     X: Any,          # matrix of shape (rows, width), sparse or dense
     p: Sequence,     # labels, as probabilities of class 1; true labels are 0 or 1
     C: float = 0.3,  # inverse of the penalty
-) -> Callable[[Any], np.ndarray]:  # from a matrix to P(class 1)
+) -> Callable[[Any], ndarray]:  # from a matrix to P(class 1)
     "Logistic regression on labels that are probabilities."
     rows = as_weights(np.asarray(p, float))
     if not len(rows.row): return constant(0.5)
@@ -145,35 +148,35 @@ def fit(
     with one_thread(): model.fit(X[rows.row], rows.positive, sample_weight=rows.weight)
     return lambda Z: model.predict_proba(Z)[:, 1]
 
-# %% ../../nbs/05f_labeling.endmodel.ipynb #7e3bd273
+# %% ../../nbs/05f_labeling.endmodel.ipynb #881e1834
 def auc(y: Sequence, p: Sequence) -> float:
     "Area under the ROC curve, by scikit-learn; NaN where a class is missing."
     return float(roc_auc_score(y, p)) if len(np.unique(y)) == 2 else math.nan
 
-def accuracy(y: np.ndarray, p: np.ndarray) -> float:
+def accuracy(y: ndarray, p: ndarray) -> float:
     "Share of right answers at one half; a tie is half right."
     return float(np.mean(np.where(p == 0.5, 0.5, (p > 0.5) == y))) if len(y) else math.nan
 
-# %% ../../nbs/05f_labeling.endmodel.ipynb #9494c425
+# %% ../../nbs/05f_labeling.endmodel.ipynb #073c94f6
 def round_sizes(most: int) -> list[int]:
     "1, 2, 5 times powers of ten, from 20, up to all."
     return [m * 10**e for e in range(1, 7) for m in (2, 5, 10) if m * 10**e < most] + [most]
 
 class Draw(NamedTuple):
     "What luck there is in one repetition."
-    order: np.ndarray  # in which rows get labels
-    test: np.ndarray   # a resample of the test rows
+    order: ndarray  # in which rows get labels
+    test: ndarray   # a resample of the test rows
 
 def drawn(seed: int, rows: int, test_rows: int) -> Draw:
     "A repetition."
     rng = np.random.default_rng(seed)
     return Draw(rng.permutation(rows), rng.integers(0, test_rows, test_rows))
 
-# %% ../../nbs/05f_labeling.endmodel.ipynb #5b6c1122
+# %% ../../nbs/05f_labeling.endmodel.ipynb #7ab35a87
 def learning_curve(
-    X: Any, y: np.ndarray,            # training rows with their true labels
-    X_test: Any, y_test: np.ndarray,  # later rows
-    weak: np.ndarray | None = None,   # P(class 1) of the weakly supervised model on the test rows
+    X: Any, y: ndarray,            # training rows with their true labels
+    X_test: Any, y_test: ndarray,  # later rows
+    weak: ndarray | None = None,   # P(class 1) of the weakly supervised model on the test rows
     sizes: Sequence[int] | None = None,  # numbers of labels; None: 1, 2, 5 times powers of ten up to all
     seeds: int = 10,                  # repetitions
 ) -> pd.DataFrame:                    # seed, n, auc, weak (AUC of the weak model on the same test rows)
@@ -188,32 +191,33 @@ def learning_curve(
             lines.append(dict(seed=seed, n=n, auc=judged(model(X_test)), weak=reached))
     return pd.DataFrame(lines)
 
-# %% ../../nbs/05f_labeling.endmodel.ipynb #a2321483
-def crossing(n: np.ndarray, gap: np.ndarray) -> float:
+# %% ../../nbs/05f_labeling.endmodel.ipynb #0cdffcaf
+def crossing(n: ndarray, gap: ndarray) -> float:
     "Where a gap closes between two sizes, on the scale of log n."
     low, high = np.log(n)
     return float(np.exp(low - gap[0] * (high - low) / (gap[1] - gap[0])))
 
-def overtakes(n: np.ndarray, gap: np.ndarray) -> float:
+def overtakes(n: ndarray, gap: ndarray) -> float:
     "Where a gap is closed for good; inf where it never is."
     behind = np.flatnonzero(gap < 0)
     if not len(behind): return float(n.min())
     last = behind[-1]
     return math.inf if last == len(n) - 1 else crossing(n[last:last + 2], gap[last:last + 2])
 
+# %% ../../nbs/05f_labeling.endmodel.ipynb #293df715
 def labels_worth(
     curve: pd.DataFrame,  # from `learning_curve`
-) -> np.ndarray:          # per seed: labels at which the supervised model is as good; inf where it never is
+) -> ndarray:          # per seed: labels at which the supervised model is as good; inf where it never is
     "How many true labels a weakly supervised model was worth."
     gaps = curve.assign(gap=curve.auc - curve.weak).groupby("seed")
     return np.array([overtakes(c.n.to_numpy(), c.gap.to_numpy()) for _, c in gaps])
 
-# %% ../../nbs/05f_labeling.endmodel.ipynb #15f60ead
+# %% ../../nbs/05f_labeling.endmodel.ipynb #f14a35f7
 def rounded(v: float, most: int) -> str:
     "Two digits of a number of labels."
     return f"more than {most:,}" if v > most else f"{int(float(f'{v:.2g}')):,}"
 
-def worth_text(found: np.ndarray, most: int) -> str:
+def worth_text(found: ndarray, most: int) -> str:
     "The median and the range of nine tenths, in words."
     quantiles = np.quantile(found, (0.05, 0.5, 0.95), method="nearest")
     low, middle, high = (rounded(v, most) for v in quantiles)

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-# %% ../../nbs/05h_labeling.files.ipynb #a6c29a2b
+# %% ../../nbs/05h_labeling.files.ipynb #2903bf44
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from numpy import ndarray
 
 # %% ../../nbs/05h_labeling.files.ipynb #a4aeb1d8
 from .. import formats
@@ -29,25 +30,25 @@ from .functions import apply, summary
 from .votes import class_proba, distinct_votes
 from ..testing.stream import check_places
 
-# %% ../../nbs/05h_labeling.files.ipynb #f4f56208
+# %% ../../nbs/05h_labeling.files.ipynb #cc4653b9
 def vote_lists(
-    L: np.ndarray,  # votes, int of shape (rows, functions)
+    L: ndarray,  # votes, int of shape (rows, functions)
 ) -> pa.FixedSizeListArray:
     "Votes as one Arrow column of lists."
     return pa.FixedSizeListArray.from_arrays(pa.array(L.astype(np.int8).ravel()), L.shape[1])
 
-def undecided(L: np.ndarray, proba: np.ndarray) -> np.ndarray:
+def undecided(L: ndarray, proba: ndarray) -> ndarray:
     "Where nobody votes, or the likeliest classes tie."
     return (L < 0).all(1) | (uncertainty(proba) > 1 - 1e-9)
 
-def class_labels(L: np.ndarray, proba: np.ndarray, classes: Sequence[str]) -> pa.Array:
+def class_labels(L: ndarray, proba: ndarray, classes: Sequence[str]) -> pa.Array:
     "The likeliest class by name, null where it is undecided."
     return pa.array(np.array(classes, object)[proba.argmax(1)], pa.string(), mask=undecided(L, proba))
 
-# %% ../../nbs/05h_labeling.files.ipynb #851fb3db
+# %% ../../nbs/05h_labeling.files.ipynb #92251e09
 def labels_table(
-    L: np.ndarray,           # votes
-    proba: np.ndarray,       # P(class), shape (rows, classes)
+    L: ndarray,           # votes
+    proba: ndarray,       # P(class), shape (rows, classes)
     classes: Sequence[str],  # names of the classes
     start: int = 0,          # place of the first row in its file
 ) -> pa.Table:               # row, label (null where unknown), confidence, one probability per class, votes
@@ -57,12 +58,13 @@ def labels_table(
     columns |= {f"p_{c}": p for c, p in zip(classes, short.T)}
     return pa.table(columns | dict(votes=vote_lists(L)))
 
-# %% ../../nbs/05h_labeling.files.ipynb #9dd58551
+# %% ../../nbs/05h_labeling.files.ipynb #cf09b362
 class Voted(NamedTuple):
     "A batch of votes."
-    votes: np.ndarray    # int8 of shape (rows, functions)
-    pattern: np.ndarray  # which of the patterns each row is
+    votes: ndarray    # int8 of shape (rows, functions)
+    pattern: ndarray  # which of the patterns each row is
 
+# %% ../../nbs/05h_labeling.files.ipynb #cfba21be
 class Ballots:
     "The votes on a file: row by row on disk, in memory only how often each pattern of votes occurs."
     def __init__(self, functions: int):
@@ -72,7 +74,7 @@ class Ballots:
     def __enter__(self): return self
     def __exit__(self, *error): self.file.close()
 
-    def add(self, L: np.ndarray) -> None:
+    def add(self, L: ndarray) -> None:
         "Add the votes of a batch."
         patterns, of_row = distinct_votes(L)
         for p, n in zip(patterns, np.bincount(of_row)): self.found[p.tobytes()] += int(n)
@@ -82,14 +84,14 @@ class Ballots:
     @property
     def rows(self) -> int: return sum(self.sizes)
     @property
-    def patterns(self) -> np.ndarray: return self._shaped(b"".join(self.found))
+    def patterns(self) -> ndarray: return self._shaped(b"".join(self.found))
     @property
-    def counts(self) -> np.ndarray: return np.array(list(self.found.values()), np.int64)
+    def counts(self) -> ndarray: return np.array(list(self.found.values()), np.int64)
 
-    def _shaped(self, votes: bytes) -> np.ndarray:
+    def _shaped(self, votes: bytes) -> ndarray:
         return np.frombuffer(votes, np.int8).reshape(-1, self.functions)
 
-    def batch(self, start: int, rows: int) -> np.ndarray:
+    def batch(self, start: int, rows: int) -> ndarray:
         "The votes on some rows, from the disk."
         self.file.seek(start * self.functions)  # another reader may be under way
         return self._shaped(self.file.read(rows * self.functions))
@@ -103,14 +105,14 @@ class Ballots:
             yield Voted(L, np.array([number[p.tobytes()] for p in patterns], int)[of_row])
             start += n
 
-# %% ../../nbs/05h_labeling.files.ipynb #7d8efeeb
+# %% ../../nbs/05h_labeling.files.ipynb #99c3af70
 class Levels(NamedTuple):
     "Patterns in levels of doubt, the most doubtful first."
-    of_pattern: np.ndarray
+    of_pattern: ndarray
     last: int          # rows of this level are wanted in part, those of all before it as a whole
-    drawn: np.ndarray  # which of the rows of the last level, counted in the order of the file
+    drawn: ndarray  # which of the rows of the last level, counted in the order of the file
 
-def levels_of(doubt: np.ndarray, counts: np.ndarray, n: int, seed: int) -> Levels:
+def levels_of(doubt: ndarray, counts: ndarray, n: int, seed: int) -> Levels:
     "How far down n rows reach; rows of negative doubt are never wanted."
     _, of_pattern = np.unique(-doubt, return_inverse=True)
     rows = np.bincount(of_pattern, counts * (doubt >= 0)).astype(int)
@@ -118,21 +120,21 @@ def levels_of(doubt: np.ndarray, counts: np.ndarray, n: int, seed: int) -> Level
     left = min(n - rows[:last].sum(), rows[last])
     return Levels(of_pattern, last, drawn_of(rows[last], left, seed))
 
-def drawn_of(rows: int, n: int, seed: int) -> np.ndarray:
+def drawn_of(rows: int, n: int, seed: int) -> ndarray:
     "Places of n rows, in order."
     return np.sort(np.random.default_rng(seed).choice(rows, n, replace=False))
 
-# %% ../../nbs/05h_labeling.files.ipynb #ef033e8f
-def within(drawn: np.ndarray, start: int, rows: int) -> np.ndarray:
+# %% ../../nbs/05h_labeling.files.ipynb #a2dd8bac
+def within(drawn: ndarray, start: int, rows: int) -> ndarray:
     "The drawn places that lie in a batch, counted from its start."
     return drawn[(drawn >= start) & (drawn < start + rows)] - start
 
 def doubtful_rows(
     votes: Ballots,
-    doubt: np.ndarray,  # of each pattern
+    doubt: ndarray,  # of each pattern
     n: int,             # rows
     seed: int = 0,
-) -> Iterator[np.ndarray]:  # batch by batch, places of rows in the batch; ties in random order
+) -> Iterator[ndarray]:  # batch by batch, places of rows in the batch; ties in random order
     "The n rows with most doubt among those with a vote."
     doubt = np.where((votes.patterns >= 0).any(1), doubt, -1)
     levels, seen = levels_of(doubt, votes.counts, n, seed), 0
@@ -143,7 +145,7 @@ def doubtful_rows(
         seen += len(among)
         yield np.sort(np.append(np.flatnonzero(level < levels.last), mine))
 
-# %% ../../nbs/05h_labeling.files.ipynb #d14a56f1
+# %% ../../nbs/05h_labeling.files.ipynb #74cbe55b
 def without_lists(table: pa.Table) -> pa.Table:
     "Votes as text, for a CSV."
     at, votes = table.column_names.index("votes"), table["votes"].to_pylist()
@@ -154,7 +156,7 @@ class Task(NamedTuple):
     functions: Sequence
     classes: Sequence[str]
 
-    def said(self, votes: np.ndarray) -> str:
+    def said(self, votes: ndarray) -> str:
         "What the functions said of one row, and why."
         return "; ".join(self.vote_text(f, v) for f, v in zip(self.functions, votes) if v >= 0)
 
@@ -162,13 +164,13 @@ class Task(NamedTuple):
         why = getattr(f, "why", "")
         return f"{f.name}: {self.classes[vote]}" + (f" ({why})" if why else "")
 
-# %% ../../nbs/05h_labeling.files.ipynb #7248f3db
+# %% ../../nbs/05h_labeling.files.ipynb #5ae3d79b
 @dataclass(frozen=True)
 class Labelled:
     "Votes on a table, and what follows from them."
     task: Task
     votes: Ballots
-    proba: np.ndarray  # of each pattern
+    proba: ndarray  # of each pattern
 
     def batches(self) -> Iterator[pa.Table]:
         "Labels batch by batch, from the votes on disk."
@@ -184,7 +186,7 @@ class Labelled:
             yield with_columns(self.seen(voted, here, start), batch.take(pa.array(here)))
             start += len(batch)
 
-    def seen(self, voted: Voted, here: np.ndarray, start: int) -> dict:
+    def seen(self, voted: Voted, here: ndarray, start: int) -> dict:
         "What a person sees beside a row."
         sure = self.proba.max(1)[voted.pattern[here]]
         return dict(row=start + here, confidence=sure, said=[self.task.said(voted.votes[i]) for i in here])
@@ -202,11 +204,12 @@ class Labelled:
         found = pd.Series(self.votes.counts).groupby(labels.to_pandas()).sum()
         return {c: int(found.get(c, 0)) for c in self.task.classes}
 
+# %% ../../nbs/05h_labeling.files.ipynb #1535dec9
 def with_columns(first: dict, rows: pa.RecordBatch) -> pa.Table:
     "These columns, then those of the rows that have other names."
     return pa.table(first | {n: rows[n] for n in rows.schema.names if n not in first})
 
-# %% ../../nbs/05h_labeling.files.ipynb #4440e631
+# %% ../../nbs/05h_labeling.files.ipynb #22ff72a5
 def write_all(path: str | Path, tables: Iterable[pa.Table]) -> None:
     "Tables into one file."
     with formats.table_writer(path) as write:
@@ -219,6 +222,7 @@ def voted_on(data: Any, task: Task, votes: Ballots, batch_rows: int) -> Ballots:
     if votes.rows: return votes
     raise BadInput(f"{shown(data) if is_path(data) else 'the table'}: it has no rows to label")
 
+# %% ../../nbs/05h_labeling.files.ipynb #deca05e6
 def label_file(
     data: Any,                # a path, a bundled table's name, or any table
     functions: Sequence,      # labelling functions

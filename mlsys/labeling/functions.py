@@ -16,11 +16,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-# %% ../../nbs/05c_labeling.functions.ipynb #a7866462
+# %% ../../nbs/05c_labeling.functions.ipynb #5eb09b33
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy import ndarray
 
 # %% ../../nbs/05c_labeling.functions.ipynb #f37adebe
 from ..core import BadInput, nearest
@@ -44,7 +45,7 @@ def head(data: Frame, rows: int) -> Frame:
     "The first rows."
     return data.slice(0, rows) if isinstance(data, pa.Table) else data.iloc[:rows]
 
-# %% ../../nbs/05c_labeling.functions.ipynb #fbec03e7
+# %% ../../nbs/05c_labeling.functions.ipynb #a4b1eaa4
 class Columns:
     "What a labelling function sees: numbers and times as arrays, text as `Words`; `x.hour` or `x['hour']`."
     def __init__(self, data: Any, asked: dict[str, list[Query]] | None = None):  # queries by column
@@ -53,15 +54,15 @@ class Columns:
 
     def __len__(self) -> int: return len(self._data)
 
-    def __getattr__(self, name: str) -> np.ndarray | Words:
+    def __getattr__(self, name: str) -> ndarray | Words:
         if name.startswith("_"): raise AttributeError(name)
         return self[name]
 
-    def __getitem__(self, name: str) -> np.ndarray | Words:
+    def __getitem__(self, name: str) -> ndarray | Words:
         if name not in self._read: self._read[name] = self._converted(name)
         return self._read[name]
 
-    def _converted(self, name: str) -> np.ndarray | Words:
+    def _converted(self, name: str) -> ndarray | Words:
         column = self._column(name)
         kind = kind_of(column.type)
         if kind == "time": return column.to_numpy()
@@ -104,28 +105,28 @@ def lf(
     if test is None: return functools.partial(lf, label=label, name=name, on=on)
     return LabelFunction(name or test.__name__, test, label, inspect.getdoc(test) or "", on)
 
-# %% ../../nbs/05c_labeling.functions.ipynb #ceed155e
-def of_series(answer: pd.Series) -> np.ndarray:
+# %% ../../nbs/05c_labeling.functions.ipynb #b327ba34
+def of_series(answer: pd.Series) -> ndarray:
     "An answer of pandas as NumPy."
     if pd.api.types.is_bool_dtype(answer.dtype): return answer.fillna(False).to_numpy(bool)
     return answer.fillna(ABSTAIN).to_numpy()
 
-def of_arrow(answer: pa.Array | pa.ChunkedArray) -> np.ndarray:
+def of_arrow(answer: pa.Array | pa.ChunkedArray) -> ndarray:
     "An answer of Arrow as NumPy."
     return np.asarray(pc.fill_null(answer, False if pa.types.is_boolean(answer.type) else ABSTAIN))
 
-def as_numpy(answer: Any) -> np.ndarray:
+def as_numpy(answer: Any) -> ndarray:
     "An answer as NumPy."
     if isinstance(answer, pd.Series): return of_series(answer)
     if isinstance(answer, (pa.Array, pa.ChunkedArray)): return of_arrow(answer)
     return of_arrow(pa.chunked_array(answer)) if hasattr(answer, "__arrow_c_stream__") else np.asarray(answer)
 
-# %% ../../nbs/05c_labeling.functions.ipynb #34f8cd7e
-def all_known(votes: np.ndarray, classes: int) -> bool:
+# %% ../../nbs/05c_labeling.functions.ipynb #5a552fde
+def all_known(votes: ndarray, classes: int) -> bool:
     "Are whole numbers all labels? The usual case, fast."
     return votes.dtype.kind in "iu" and (not len(votes) or (votes.min() >= ABSTAIN and votes.max() < classes))
 
-def check_labels(votes: np.ndarray, classes: int, who: str, start: int) -> None:
+def check_labels(votes: ndarray, classes: int, who: str, start: int) -> None:
     "Votes are numbers of classes, or -1; raises BadInput with the first row that is not."
     if all_known(votes, classes): return
     wrong = ~np.isin(votes, range(ABSTAIN, classes))
@@ -137,19 +138,20 @@ def called(f: Any) -> str:
     "A function in a message."
     return f"labelling function '{f.name}'"
 
-# %% ../../nbs/05c_labeling.functions.ipynb #8b8d455b
-def mask_votes(mask: np.ndarray, f: Any) -> np.ndarray:
+# %% ../../nbs/05c_labeling.functions.ipynb #83f17450
+def mask_votes(mask: ndarray, f: Any) -> ndarray:
     "A mask as votes for a function's class."
     if f.label is None: raise BadInput(f"{called(f)} returned a mask, but for no class; write @lf(label=...)")
     return np.where(mask, f.label, ABSTAIN)
 
+# %% ../../nbs/05c_labeling.functions.ipynb #dcc3f5b0
 def checked_votes(
     f: Any,                  # a labelling function
     answer: Any,             # what it returned: labels or a mask, as NumPy, pandas, Arrow or a list
     n: int,                  # rows
     classes: Sequence[str],  # names of the classes
     start: int = 0,          # place of the first row in its file
-) -> np.ndarray:             # int8 of shape (n,): a class, or -1; raises BadInput
+) -> ndarray:             # int8 of shape (n,): a class, or -1; raises BadInput
     "One function's answer as votes."
     votes = as_numpy(answer)
     if votes.shape != (n,):
@@ -172,13 +174,14 @@ def first_failing(
         low, high = (low, middle) if fails(middle) else (middle + 1, high)
     return low - 1
 
-# %% ../../nbs/05c_labeling.functions.ipynb #5f6e9a65
+# %% ../../nbs/05c_labeling.functions.ipynb #8f93e7a6
 def fails_on(f: LabelFunction, data: Frame) -> bool:
     "Does a function raise on a table?"
     try: f(Columns(data))
     except Exception: return True
     return False
 
+# %% ../../nbs/05c_labeling.functions.ipynb #834522ee
 def in_a_sentence(f: Any, error: Exception, row: int | None) -> BadInput:
     "What a function raised, and on which row."
     if isinstance(error, BadInput): return BadInput(f"{called(f)}: {error}")
@@ -208,7 +211,7 @@ def row_vote(f: LabelFunction, row: Any) -> Any:
     if f.label is None: raise BadInput("it returned true or false, but for no class; use @lf(label=...)")
     return f.label if answer else ABSTAIN
 
-# %% ../../nbs/05c_labeling.functions.ipynb #ecf27071
+# %% ../../nbs/05c_labeling.functions.ipynb #f4c03809
 def for_snorkel(f: Any) -> Any:
     "A function over rows as one of Snorkel's."
     from snorkel.labeling import LabelingFunction
@@ -222,7 +225,8 @@ def failed_row(functions: list, frame: pd.DataFrame, error: Exception, start: in
             except Exception as e: return in_a_sentence(f, e, start + i)
     return error
 
-def row_votes(functions: Sequence, frame: pd.DataFrame, classes: Sequence[str], start: int) -> np.ndarray:
+# %% ../../nbs/05c_labeling.functions.ipynb #e22b3cd7
+def row_votes(functions: Sequence, frame: pd.DataFrame, classes: Sequence[str], start: int) -> ndarray:
     "Votes of functions over rows, by Snorkel's applier."
     from snorkel.labeling import PandasLFApplier
     functions = list(map(for_snorkel, functions))
@@ -258,19 +262,20 @@ def asked_of(functions: Sequence, data: Frame) -> dict[str, list[Query]]:
             if getattr(f, "on", "") == "columns": call_on_no_rows(f, x)
     return {name: list(seen.known) for name, seen in x._read.items() if isinstance(seen, Words)}
 
-# %% ../../nbs/05c_labeling.functions.ipynb #2ca45c55
-def column_votes(f: LabelFunction, x: Columns, classes: Sequence[str], start: int) -> np.ndarray:
+# %% ../../nbs/05c_labeling.functions.ipynb #19f730f0
+def column_votes(f: LabelFunction, x: Columns, classes: Sequence[str], start: int) -> ndarray:
     "Votes of one function over columns."
     try: answer = f(x)
     except Exception as error: raise failed(f, x._data, error, start) from error
     return checked_votes(f, answer, len(x), classes, start)
 
+# %% ../../nbs/05c_labeling.functions.ipynb #3eb4671e
 def apply(
     functions: Sequence,     # labelling functions: ours, and Snorkel's
     data: Any,               # pandas, polars, Arrow, DuckDB, a stream, or a path
     classes: Sequence[str] = ("0", "1"),  # names of the classes
     start: int = 0,          # place of the first row in its file, for messages
-) -> np.ndarray:             # int8 of shape (rows, functions): a class, or -1; what Snorkel's appliers give
+) -> ndarray:             # int8 of shape (rows, functions): a class, or -1; what Snorkel's appliers give
     "All votes on all rows; raises BadInput with the function and the row where one fails."
     check_functions(functions)
     data = as_frame(data)
@@ -283,34 +288,35 @@ def apply(
     if rows: L[:, by_row] = row_votes(rows, x._frame, classes, start)
     return L
 
-# %% ../../nbs/05c_labeling.functions.ipynb #3f6352f8
-def agreeing(L: np.ndarray) -> np.ndarray:
+# %% ../../nbs/05c_labeling.functions.ipynb #544da9f8
+def agreeing(L: ndarray) -> ndarray:
     "How many functions give each vote, its own included; 0 where there is none."
     by_class = np.stack([(L == c).sum(1) for c in range(max(L.max(initial=0), 1) + 1)], axis=1)
     return np.where(L >= 0, np.take_along_axis(by_class, np.maximum(L, 0), 1), 0)
 
-def vote_accuracy(L: np.ndarray, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
+def vote_accuracy(L: ndarray, y: ndarray, weight: ndarray) -> ndarray:
     "Share of right votes of each function; NaN where it has none."
     votes, right = weight @ (L >= 0), weight @ ((L == np.asarray(y)[:, None]) & (L >= 0))
     return np.where(votes > 0, right / np.maximum(votes, 1), np.nan)
 
-def classes_voted(L: np.ndarray) -> list[str]:
+def classes_voted(L: ndarray) -> list[str]:
     "The classes that each function votes for, in one text."
     return [" ".join(map(str, np.unique(votes[votes >= 0]))) for votes in L.T]
 
-# %% ../../nbs/05c_labeling.functions.ipynb #ca72b7ad
-def vote_shares(L: np.ndarray, share: np.ndarray) -> dict[str, np.ndarray]:
+# %% ../../nbs/05c_labeling.functions.ipynb #0bce869a
+def vote_shares(L: ndarray, share: ndarray) -> dict[str, ndarray]:
     "Coverage, overlaps and conflicts, where each row has this share of all."
     votes = L >= 0
     others = votes.sum(1, keepdims=True)
     return dict(coverage=share @ votes, overlaps=share @ (votes & (others > 1)),
                 conflicts=share @ (votes & (others > agreeing(L))))
 
+# %% ../../nbs/05c_labeling.functions.ipynb #ef1000b7
 def summary(
-    L: np.ndarray,  # votes, int of shape (rows, functions)
+    L: ndarray,  # votes, int of shape (rows, functions)
     functions: Sequence,              # names, or labelling functions
-    y: np.ndarray | None = None,      # true labels of shape (rows,), where there are some
-    counts: np.ndarray | None = None, # how often each row occurs; None: once
+    y: ndarray | None = None,      # true labels of shape (rows,), where there are some
+    counts: ndarray | None = None, # how often each row occurs; None: once
 ) -> pd.DataFrame:  # per function: votes, coverage, overlaps, conflicts, accuracy; as Snorkel's LFAnalysis
     "Coverage, overlaps and conflicts of each function."
     weight = np.ones(len(L)) if counts is None else np.asarray(counts, float)
@@ -318,12 +324,12 @@ def summary(
     if y is not None: columns["accuracy"] = vote_accuracy(L, y, weight)
     return pd.DataFrame(columns, index=[getattr(f, "name", f) for f in functions])
 
-# %% ../../nbs/05c_labeling.functions.ipynb #f996a307
+# %% ../../nbs/05c_labeling.functions.ipynb #5ddc4296
 def one_chunk(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     "A column in one piece."
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
-def group_codes(groups: Any) -> np.ndarray:
+def group_codes(groups: Any) -> ndarray:
     "Groups as numbers, from a column of any kind."
     if not isinstance(groups, (pa.Array, pa.ChunkedArray)):
         return pd.factorize(np.asarray(groups), use_na_sentinel=False)[0]
@@ -331,7 +337,8 @@ def group_codes(groups: Any) -> np.ndarray:
     coded = groups if pa.types.is_dictionary(groups.type) else groups.dictionary_encode()
     return coded.indices.fill_null(-1).to_numpy()
 
-def window_share(key: np.ndarray, happened: np.ndarray, start: float, end: float, least: int) -> np.ndarray:
+# %% ../../nbs/05c_labeling.functions.ipynb #742fe624
+def window_share(key: ndarray, happened: ndarray, start: float, end: float, least: int) -> ndarray:
     "The share of what happened between `start` and `end` before each key; NaN where fewer are there."
     order = np.argsort(key, kind="stable")
     total, key_sorted = np.append(0, np.cumsum(happened[order])), key[order]
@@ -340,15 +347,15 @@ def window_share(key: np.ndarray, happened: np.ndarray, start: float, end: float
     share = (total[high] - total[low]) / np.maximum(high - low, 1)
     return np.where(high - low >= least, share, np.nan)
 
-# %% ../../nbs/05c_labeling.functions.ipynb #e5fe3f06
+# %% ../../nbs/05c_labeling.functions.ipynb #2d8a1a05
 def recent_share(
-    times: np.ndarray,     # time of each row, float
+    times: ndarray,     # time of each row, float
     groups: Any,           # column or array: only rows of the same group count
-    happened: np.ndarray,  # 1 or 0 for each row
+    happened: ndarray,  # 1 or 0 for each row
     start: float,          # the window opens so long before the row, in the unit of `times`...
     end: float,            # ...and closes so long before it; what happened must be known by then
     at_least: int = 5,     # fewer rows in the window say nothing
-) -> np.ndarray:           # share in [0, 1], NaN where the window holds too few
+) -> ndarray:           # share in [0, 1], NaN where the window holds too few
     "What happened in the group shortly before each row."
     times = np.asarray(times, float)
     apart = group_codes(groups) * (np.ptp(times) + start + 1)  # no window reaches into another group

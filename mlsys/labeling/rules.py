@@ -16,11 +16,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-# %% ../../nbs/05d_labeling.rules.ipynb #db9eb08b
+# %% ../../nbs/05d_labeling.rules.ipynb #044aee24
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pydantic
+from numpy import ndarray
 
 # %% ../../nbs/05d_labeling.rules.ipynb #34c75c9e
 from .. import core
@@ -39,10 +40,11 @@ def plain_list(value: Any) -> str:
     "The same the other way round."
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
-# %% ../../nbs/05d_labeling.rules.ipynb #504d69ff
+# %% ../../nbs/05d_labeling.rules.ipynb #ecb33245
 Listed = Annotated[list[str | float], pydantic.BeforeValidator(listed)]
 CONDITIONS = ("keywords", "regex", "equals", "above", "below")
 
+# %% ../../nbs/05d_labeling.rules.ipynb #3e92c5a9
 class Rule(pydantic.BaseModel):
     "A labelling function as data: it votes where all conditions that are given hold."
     model_config = pydantic.ConfigDict(extra="forbid")
@@ -65,12 +67,12 @@ class Rule(pydantic.BaseModel):
         asked = [f"{key} {plain_list(v)}" for key, v in self.conditions().items()]
         return f"{self.column}: {'; '.join(asked)}"
 
-# %% ../../nbs/05d_labeling.rules.ipynb #6ec717ce
+# %% ../../nbs/05d_labeling.rules.ipynb #669cb67d
 def texts_of(values: Sequence) -> list[str]:
     "Values as the texts that a column holds: 1.0 is `1`."
     return list(map(label_text, values))
 
-def numbers_of(values: Sequence) -> np.ndarray:
+def numbers_of(values: Sequence) -> ndarray:
     "Values as numbers; NaN where one is none."
     return pd.to_numeric(pd.Series(values), "coerce").to_numpy()
 
@@ -79,14 +81,14 @@ TEXT_TESTS = {"keywords": lambda x, v: x.has(*texts_of(v)), "regex": lambda x, v
 NUMBER_TESTS = {"above": lambda x, v: x > v, "below": lambda x, v: x < v,
                 "equals": lambda x, v: np.isin(x, numbers_of(v))}
 
-# %% ../../nbs/05d_labeling.rules.ipynb #eb2ffb5e
-def test_of(key: str, column: str, values: Words | np.ndarray) -> Callable:
+# %% ../../nbs/05d_labeling.rules.ipynb #0c5091a7
+def test_of(key: str, column: str, values: Words | ndarray) -> Callable:
     "The test that a condition names; raises BadInput where it does not fit the column."
     tests, kind = (TEXT_TESTS, "text") if isinstance(values, Words) else (NUMBER_TESTS, "numbers")
     if key in tests: return tests[key]
     raise BadInput(f"'{key}' does not fit column '{column}', which holds {kind}; it takes {', '.join(tests)}")
 
-def holds(rule: Rule, x: Columns) -> np.ndarray:  # bool of shape (rows,)
+def holds(rule: Rule, x: Columns) -> ndarray:  # bool of shape (rows,)
     "In which rows all conditions of a rule hold."
     values, asked = x[rule.column], rule.conditions()
     tests = {key: test_of(key, rule.column, values) for key in asked}
@@ -150,7 +152,7 @@ def read_rule(given: Any, where: str) -> Rule:
     except pydantic.ValidationError as e:
         raise BadInput(f"{where}, rule '{given.get('name', '?')}', {complaint(e)}") from None
 
-# %% ../../nbs/05d_labeling.rules.ipynb #0567057b
+# %% ../../nbs/05d_labeling.rules.ipynb #f9b0b6cf
 def check_rule(rule: Rule, classes: Sequence[str], where: str) -> None:
     "A rule needs a condition, a pattern that compiles, and a class that exists; raises BadInput."
     who = f"{where}, rule '{rule.name}'"
@@ -166,6 +168,7 @@ def class_names(names: Sequence, where: str) -> tuple[str, ...]:
     if len(set(classes)) > 1: return classes
     raise BadInput(f"{where}: name at least two different classes under 'classes'")
 
+# %% ../../nbs/05d_labeling.rules.ipynb #a8a2f308
 def read_rules(
     path: Path,  # .json or .ini
 ) -> RuleFile:
@@ -176,7 +179,7 @@ def read_rules(
     for rule in rules: check_rule(rule, classes, where)
     return RuleFile(rules, classes)
 
-# %% ../../nbs/05d_labeling.rules.ipynb #7dfd8c0f
+# %% ../../nbs/05d_labeling.rules.ipynb #b2ce6dde
 class FunctionFile(NamedTuple):
     "What a file of labelling functions says."
     functions: list
@@ -187,6 +190,7 @@ def line_of(error: Exception) -> int:
     if isinstance(error, SyntaxError): return error.lineno
     return traceback.extract_tb(error.__traceback__)[-1].lineno
 
+# %% ../../nbs/05d_labeling.rules.ipynb #e7e11f25
 def run_python(path: Path) -> dict:
     "What a Python file defines; raises BadInput."
     spec = importlib.util.spec_from_file_location(f"labelling_functions_{path.stem}", path)
@@ -204,7 +208,7 @@ def read_python(path: Path) -> FunctionFile:
     found = [v for v in names.values() if isinstance(v, LabelFunction) or is_row_wise(v)]
     return FunctionFile(found, tuple(map(str, classes)))
 
-# %% ../../nbs/05d_labeling.rules.ipynb #f7f6541b
+# %% ../../nbs/05d_labeling.rules.ipynb #2c39a28d
 def rules_as_functions(path: Path) -> FunctionFile:
     "The labelling functions of a file of rules."
     rules, classes = read_rules(path)
@@ -212,6 +216,7 @@ def rules_as_functions(path: Path) -> FunctionFile:
 
 FUNCTION_FILES = {".json": rules_as_functions, ".ini": rules_as_functions, ".py": read_python}
 
+# %% ../../nbs/05d_labeling.rules.ipynb #40ac775c
 def load_functions(
     path: str | Path,  # .json or .ini of rules, or a .py file, which is executed
 ) -> FunctionFile:
@@ -225,7 +230,7 @@ def load_functions(
     except BadInput as e: raise BadInput(f"{shown(path)}: {e}") from None
     return found
 
-# %% ../../nbs/05d_labeling.rules.ipynb #0b5a6fe2
+# %% ../../nbs/05d_labeling.rules.ipynb #22b6f0de
 FEWEST_HITS = 5  # rows in which a condition must hold
 
 def equal_to(words: pd.Series) -> list[dict]:
@@ -237,18 +242,19 @@ def text_counts(texts: pd.Series) -> pd.Series:
     found = texts.str.lower().str.findall(r"[^\W\d_]{3,}")
     return found.apply(lambda words: sorted(set(words))).explode().value_counts()
 
+# %% ../../nbs/05d_labeling.rules.ipynb #f44dbc2d
 def saying(texts: pd.Series) -> list[dict]:
     "Words that are in many texts, but not in most."
     found = text_counts(texts)
     usual = found.between(max(FEWEST_HITS, 0.03 * len(texts)), 0.5 * len(texts))
     return [dict(keywords=[w]) for w in found[usual].index][:500]
 
-def beyond(values: np.ndarray) -> list[dict]:
+def beyond(values: ndarray) -> list[dict]:
     "Below or above the deciles, rounded to four digits."
     deciles = np.nanquantile(values, np.linspace(0.1, 0.9, 9))
     return [{side: c} for c in sorted({float(f"{c:.4g}") for c in deciles}) for side in ("below", "above")]
 
-# %% ../../nbs/05d_labeling.rules.ipynb #ca68c94e
+# %% ../../nbs/05d_labeling.rules.ipynb #5613c6aa
 def word_conditions(words: Words) -> list[dict]:
     "Conditions on a column of text: names of categories, or whole sentences."
     texts = pd.Series(words.column.to_pylist(), dtype=object).dropna()
@@ -261,19 +267,19 @@ def conditions(
     "The simple conditions on a column that a few rows suggest."
     values = x[name]
     if isinstance(values, Words): return word_conditions(values)
-    if not isinstance(values, np.ndarray) or values.dtype.kind not in "iuf": return []
+    if not isinstance(values, ndarray) or values.dtype.kind not in "iuf": return []
     numbers = values.astype(float)
     return beyond(numbers) if np.isfinite(numbers).any() else []
 
-# %% ../../nbs/05d_labeling.rules.ipynb #4f807497
+# %% ../../nbs/05d_labeling.rules.ipynb #f29bfa2b
 class Candidate(NamedTuple):
     "A condition on the seed, and how far the rate of positives differs in it."
     rule: Rule
     positive: bool    # does it vote for the positive class?
     surprise: float   # standard deviations
-    rows: np.ndarray  # bool: where it holds
+    rows: ndarray  # bool: where it holds
 
-def surprise(y: np.ndarray, rows: np.ndarray) -> float:
+def surprise(y: ndarray, rows: ndarray) -> float:
     "Standard deviations by which the rate of positives in some rows is off; 0 where too few are there."
     rate, n = y.mean(), rows.sum()
     if n < FEWEST_HITS or rows.all() or rate in (0, 1): return 0.0
@@ -285,11 +291,11 @@ def rule_name(column: str, condition: dict) -> str:
     verb = dict(keywords="says", equals="is").get(key, key)
     return f"{column} {verb} {value[0] if isinstance(value, list) else value}"
 
-# %% ../../nbs/05d_labeling.rules.ipynb #5b55ef38
+# %% ../../nbs/05d_labeling.rules.ipynb #86ce41b3
 class Seed(NamedTuple):
     "A few labelled rows."
     x: Columns
-    y: np.ndarray            # 1.0 or 0.0
+    y: ndarray            # 1.0 or 0.0
     classes: Sequence[str]
 
 def tried(column: str, condition: dict, seed: Seed) -> Candidate:
@@ -299,6 +305,7 @@ def tried(column: str, condition: dict, seed: Seed) -> Candidate:
     z = surprise(seed.y, rows)
     return Candidate(Rule(label=seed.classes[int(z > 0)], **named), z > 0, abs(z), rows)
 
+# %% ../../nbs/05d_labeling.rules.ipynb #4966c17e
 def alike(a: Candidate, b: Candidate) -> bool:
     "Do their rows mostly coincide?"
     return (a.rows & b.rows).sum() > 0.5 * (a.rows | b.rows).sum()
@@ -310,11 +317,12 @@ def unlike(found: Sequence[Candidate], n: int) -> list[Candidate]:
         if len(kept) < n and not any(alike(f, k) for k in kept): kept.append(f)
     return kept
 
-# %% ../../nbs/05d_labeling.rules.ipynb #6c83a91f
+# %% ../../nbs/05d_labeling.rules.ipynb #30f4c6a5
 def surest(found: list[Candidate]) -> list[Candidate]:
     "The most surprising first."
     return sorted(found, key=lambda f: -f.surprise)
 
+# %% ../../nbs/05d_labeling.rules.ipynb #b3696141
 def learn_rules(
     data: Any,             # the seed: a few labelled rows; any table
     y: Sequence,           # their labels, 1 or 0

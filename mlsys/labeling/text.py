@@ -16,10 +16,11 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-# %% ../../nbs/05b_labeling.text.ipynb #62287236
+# %% ../../nbs/05b_labeling.text.ipynb #22313994
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy import ndarray
 
 # %% ../../nbs/05b_labeling.text.ipynb #5d4ddf12
 from .patterns import ALIKE, pattern_query, Phrase, phrase_query, Query
@@ -33,20 +34,20 @@ def lowered(data: pa.Buffer) -> pa.Buffer:
     edges = pa.py_buffer(np.array([0, data.size]))
     return pc.ascii_lower(pa.Array.from_buffers(pa.large_string(), 1, [None, edges, data])).buffers()[2]
 
-# %% ../../nbs/05b_labeling.text.ipynb #dc3a8752
-def padded(data: pa.Buffer) -> np.ndarray:
+# %% ../../nbs/05b_labeling.text.ipynb #65d70652
+def padded(data: pa.Buffer) -> ndarray:
     "Bytes followed by at least 15 zeros, an even number in all."
     low = np.zeros(data.size // 2 * 2 + 16, np.uint8)
     if data.size: low[:data.size] = np.frombuffer(lowered(data), np.uint8)[:data.size]
     return low
 
-def edges_of(column: pa.Array) -> np.ndarray:
+def edges_of(column: pa.Array) -> ndarray:
     "Where each text begins, and the last one ends, in the data of a column."
     kind = np.int64 if pa.types.is_large_string(column.type) else np.int32
     edges = np.frombuffer(column.buffers()[1], kind)
     return edges[column.offset:][:len(column) + 1].astype(np.int64)
 
-# %% ../../nbs/05b_labeling.text.ipynb #4070cce4
+# %% ../../nbs/05b_labeling.text.ipynb #8a486e6d
 class Block:
     "The texts of many rows as bytes without gaps, ASCII letters in lower case."
     def __init__(self, column: pa.Array):
@@ -55,25 +56,25 @@ class Block:
         self.size = int(self.edges[-1])
         self.low = padded(data.slice(int(edges[0]), self.size))
         self.pairs = self.low.view("<u2")
-        self.eights = np.ndarray(len(self.low) - 7, "<u8", self.low, strides=(1,))
+        self.eights = ndarray(len(self.low) - 7, "<u8", self.low, strides=(1,))
 
-    def row(self, at: np.ndarray) -> np.ndarray:
+    def row(self, at: ndarray) -> ndarray:
         "The rows in which these places lie."
         return np.searchsorted(self.edges, at, side="right") - 1
 
-    def has(self, at: np.ndarray, part: bytes) -> np.ndarray:
+    def has(self, at: ndarray, part: bytes) -> ndarray:
         "At which of these places up to eight letters are: they are one number."
         mask = np.uint64(256 ** len(part) - 1)
         return (self.eights[at] & mask) == int.from_bytes(part, "little")
 
-    def starting(self, at: np.ndarray, word: bytes) -> np.ndarray:
+    def starting(self, at: ndarray, word: bytes) -> ndarray:
         "At which of these places a word is."
         kept = np.arange(len(at) if len(word) <= self.size else 0)
         for i in range(0, len(word), 8):  # never beyond the end: zeros follow the text, and words have none
             kept = kept[self.has(at[kept] + i, word[i:i + 8])]
         return kept[at[kept] >= 0]
 
-# %% ../../nbs/05b_labeling.text.ipynb #241ee05b
+# %% ../../nbs/05b_labeling.text.ipynb #9caf51a3
 class Sign(NamedTuple):
     "A pair of bytes that gives a word away."
     word: int   # its number
@@ -82,7 +83,7 @@ class Sign(NamedTuple):
 class PairsAt(NamedTuple):
     "Pairs, any of which may be at a place of a word."
     place: int
-    codes: np.ndarray | list[int]
+    codes: ndarray | list[int]
 
 _PAIRS = np.arange(1 << 16, dtype=np.uint16)
 
@@ -90,13 +91,13 @@ def pairs_beside(letter: int, odd: int) -> PairsAt:
     "A single letter with any neighbour, before or after it."
     return PairsAt(-1, _PAIRS[_PAIRS >> 8 == letter]) if odd else PairsAt(0, _PAIRS[_PAIRS & 255 == letter])
 
-# %% ../../nbs/05b_labeling.text.ipynb #4bba7b30
+# %% ../../nbs/05b_labeling.text.ipynb #dc8a6aae
 def pairs_in(word: bytes, odd: int) -> list[PairsAt]:
     "Pairs that lie at even places of the text if the word begins at an even or an odd one."
     inside = [PairsAt(i, [word[i] | word[i + 1] << 8]) for i in range(odd, len(word) - 1, 2)]
     return inside or [pairs_beside(word[0], odd)]
 
-def pair_counts(text: Block) -> np.ndarray:
+def pair_counts(text: Block) -> ndarray:
     "How often each pair occurs, by a sample."
     return np.bincount(text.pairs[::1 + (len(text.pairs) >> 16)], minlength=1 << 16)
 
@@ -110,7 +111,7 @@ def signs_of(text: Block, words: list[bytes]) -> dict[int, list[Sign]]:
             for code in codes: found[int(code)].append(Sign(number, place))
     return found
 
-# %% ../../nbs/05b_labeling.text.ipynb #37744a61
+# %% ../../nbs/05b_labeling.text.ipynb #a49b992d
 _BLOCK = pa.array(np.arange(1 << 18, dtype=np.int32))
 
 def as_mask(flags: pa.Array) -> pa.Array:
@@ -118,13 +119,13 @@ def as_mask(flags: pa.Array) -> pa.Array:
     bits = np.packbits(flags.to_numpy().view(bool), bitorder="little")
     return pa.Array.from_buffers(pa.bool_(), len(flags), [None, pa.py_buffer(bits)])
 
-def places_in(pairs: pa.Array, look: pa.Array) -> np.ndarray:
+def places_in(pairs: pa.Array, look: pa.Array) -> ndarray:
     "Where a piece has pairs of a look-up table; Arrow's filter is thrice as fast as `flatnonzero` here."
     mask = as_mask(pc.take(look, pairs, boundscheck=False))
     return pc.filter(_BLOCK.slice(0, len(pairs)), mask).to_numpy().astype(np.int64)
 
-# %% ../../nbs/05b_labeling.text.ipynb #abb3aa20
-def seen_pairs(text: Block, codes: list[int]) -> np.ndarray:
+# %% ../../nbs/05b_labeling.text.ipynb #c0be959c
+def seen_pairs(text: Block, codes: list[int]) -> ndarray:
     "Where the text has one of these pairs, piece by piece."
     look = np.zeros(1 << 16, np.uint8)
     look[codes] = 1
@@ -132,10 +133,10 @@ def seen_pairs(text: Block, codes: list[int]) -> np.ndarray:
     starts = range(0, len(pairs), len(_BLOCK))
     return np.concatenate([i + places_in(pairs.slice(i, len(_BLOCK)), look) for i in starts])
 
-# %% ../../nbs/05b_labeling.text.ipynb #50b74b96
+# %% ../../nbs/05b_labeling.text.ipynb #f0c4daf3
 class Candidates(NamedTuple):
     "Places that one pair of bytes gives away."
-    at: np.ndarray     # where the pair is
+    at: ndarray     # where the pair is
     signs: list[Sign]  # of which words
 
 def candidates(text: Block, signs: dict[int, list[Sign]]) -> Iterator[Candidates]:
@@ -146,8 +147,8 @@ def candidates(text: Block, signs: dict[int, list[Sign]]) -> Iterator[Candidates
     low, high = (np.searchsorted(text.pairs[pair], sought, side) for side in ("left", "right"))
     return (Candidates(2 * pair[i:j], ways) for i, j, ways in zip(low, high, signs.values()) if i < j)
 
-# %% ../../nbs/05b_labeling.text.ipynb #1051fc39
-def find_words(text: Block, words: list[bytes]) -> list[np.ndarray]:
+# %% ../../nbs/05b_labeling.text.ipynb #5992d785
+def find_words(text: Block, words: list[bytes]) -> list[ndarray]:
     "Where each of some words begins, all found in one pass."
     found = [[np.zeros(0, np.int64)] for _ in words]
     for at, signs in candidates(text, signs_of(text, words)):
@@ -155,25 +156,25 @@ def find_words(text: Block, words: list[bytes]) -> list[np.ndarray]:
     places = map(np.concatenate, found)
     return [at[text.starting(at, word)] for at, word in zip(places, words)]
 
-# %% ../../nbs/05b_labeling.text.ipynb #f4aec407
+# %% ../../nbs/05b_labeling.text.ipynb #1206430a
 class Spans(NamedTuple):
     "Places in a text."
-    start: np.ndarray
-    end: np.ndarray
+    start: ndarray
+    end: ndarray
 
 class Spelled(NamedTuple):
     "Where a phrase is."
     spans: Spans
-    doubt: np.ndarray  # where white space beyond ASCII may be in it
+    doubt: ndarray  # where white space beyond ASCII may be in it
 
 _WHITE = np.array([b < 128 and chr(b).isspace() for b in range(256)])
 
-def after_space(text: Block, end: np.ndarray) -> np.ndarray:
+def after_space(text: Block, end: ndarray) -> ndarray:
     "The places after the white space at these places."
     while (white := _WHITE[text.low[end]]).any(): end = end + white
     return end
 
-# %% ../../nbs/05b_labeling.text.ipynb #e8b5bfe7
+# %% ../../nbs/05b_labeling.text.ipynb #fc438927
 def next_word(text: Block, spans: Spans, word: bytes) -> Spelled:
     "The spans that go on with this word, behind white space."
     end = after_space(text, spans.end)
@@ -181,7 +182,7 @@ def next_word(text: Block, spans: Spans, word: bytes) -> Spelled:
     kept = kept[text.starting(end[kept], word)]
     return Spelled(Spans(spans.start[kept], end[kept] + len(word)), spans.start[text.low[end] > 127])
 
-def spelled(text: Block, phrase: Phrase, at: np.ndarray) -> Spelled:
+def spelled(text: Block, phrase: Phrase, at: ndarray) -> Spelled:
     "Where a phrase begins and ends, from where its first word begins."
     spans, doubts = Spans(at, at + len(phrase[0])), [at[:0]]
     for word in phrase[1:]:
@@ -189,21 +190,21 @@ def spelled(text: Block, phrase: Phrase, at: np.ndarray) -> Spelled:
         doubts.append(doubt)
     return Spelled(spans, np.concatenate(doubts))
 
-# %% ../../nbs/05b_labeling.text.ipynb #000ea3f1
+# %% ../../nbs/05b_labeling.text.ipynb #a95ba45f
 APART, TOUCHES, BEYOND = 0, 1, 2  # a byte beside a word says: it ends here, it goes on, look at the letter
 _BESIDE = np.full(256, BEYOND, np.uint8)
 _BESIDE[:128] = [TOUCHES if re.match(r"\w", chr(b)) else APART for b in range(128)]
 
-def beside(text: Block, spans: Spans, row: np.ndarray) -> np.ndarray:
+def beside(text: Block, spans: Spans, row: ndarray) -> ndarray:
     "What stands beside spans: both sides apart, one touching, or a letter beyond ASCII."
     before = np.where(spans.start == text.edges[row], APART, _BESIDE[text.low[spans.start - 1]])
     return before | np.where(spans.end == text.edges[row + 1], APART, _BESIDE[text.low[spans.end]])
 
-# %% ../../nbs/05b_labeling.text.ipynb #eb4ceb3b
+# %% ../../nbs/05b_labeling.text.ipynb #d0bf360b
 class Hits(NamedTuple):
     "Rows that have what is looked for, and rows that may have it, of one query or by query."
-    sure: np.ndarray
-    doubtful: np.ndarray
+    sure: ndarray
+    doubtful: ndarray
 
 def rows_of(text: Block, found: Spelled, whole: bool) -> Hits:
     "The rows of the spans of one phrase, as numbers."
@@ -224,30 +225,30 @@ def find_strings(text: Block, queries: list[Query]) -> Hits:
         for mark, of_query in zip(hits, rows): mark[j, of_query] = True
     return hits
 
-# %% ../../nbs/05b_labeling.text.ipynb #0d593a9f
-def beyond_ascii(column: pa.Array) -> np.ndarray:
+# %% ../../nbs/05b_labeling.text.ipynb #dbc45890
+def beyond_ascii(column: pa.Array) -> ndarray:
     "Which texts have letters beyond ASCII."
     return pc.invert(pc.string_is_ascii(column)).fill_null(False).to_numpy(zero_copy_only=False)
 
-def by_pattern(query: Query, column: pa.Array) -> np.ndarray:
+def by_pattern(query: Query, column: pa.Array) -> ndarray:
     "What the pattern of a query says of texts."
     if not query.python: return by_re2(query.pattern, column)
     find = re.compile(query.pattern, re.IGNORECASE).search
     return np.array([t is not None and bool(find(t)) for t in column.to_pylist()])
 
-def by_re2(pattern: str, column: pa.Array) -> np.ndarray:
+def by_re2(pattern: str, column: pa.Array) -> ndarray:
     "The same for RE2's patterns."
     found = pc.match_substring_regex(column, pattern, ignore_case=True)
     return found.fill_null(False).to_numpy(zero_copy_only=False)
 
-# %% ../../nbs/05b_labeling.text.ipynb #838af07d
-def doubtful_rows(query: Query, column: pa.Array, hits: Hits) -> np.ndarray:
+# %% ../../nbs/05b_labeling.text.ipynb #bc618247
+def doubtful_rows(query: Query, column: pa.Array, hits: Hits) -> ndarray:
     "Rows on which the pattern has to decide."
     doubt = hits.doubtful | beyond_ascii(column) if query.beyond else hits.doubtful
     if query.exact: return np.flatnonzero(doubt & ~hits.sure)
     return np.flatnonzero(doubt | hits.sure) if query.strings else np.arange(len(column))
 
-def decided(query: Query, column: pa.Array, hits: Hits) -> np.ndarray:
+def decided(query: Query, column: pa.Array, hits: Hits) -> ndarray:
     "The rows of one query."
     rows = doubtful_rows(query, column, hits)
     found = hits.sure.copy() if query.exact else np.zeros(len(column), bool)
@@ -255,13 +256,13 @@ def decided(query: Query, column: pa.Array, hits: Hits) -> np.ndarray:
     if len(rows): found[rows] = by_pattern(query, some)
     return found
 
-# %% ../../nbs/05b_labeling.text.ipynb #d91e648d
+# %% ../../nbs/05b_labeling.text.ipynb #18611d16
 _LETTERS = Query("", False, tuple((chr(c).encode(),) for c in ALIKE))
 
 def scan(
     column: pa.Array,      # of text
     queries: list[Query],
-) -> np.ndarray:           # bool, shape (queries, rows)
+) -> ndarray:           # bool, shape (queries, rows)
     "Which texts have what is looked for."
     if not len(column): return np.zeros((len(queries), 0), bool)
     if not pa.types.is_string(column.type): column = column.cast(pa.large_string())
@@ -271,8 +272,8 @@ def scan(
     odd = False if plain else sure[-1]  # has letters that are ASCII in another case
     return np.stack([decided(q, column, Hits(sure[j], doubtful[j] | odd)) for j, q in enumerate(queries)])
 
-# %% ../../nbs/05b_labeling.text.ipynb #d5f057af
-TextTest = Callable[[pa.Array], np.ndarray]  # of texts; the rows are the last axis of its answer
+# %% ../../nbs/05b_labeling.text.ipynb #7a7d82f7
+TextTest = Callable[[pa.Array], ndarray]  # of texts; the rows are the last axis of its answer
 
 def pieces_of(text: pa.Array, least: int, size: int) -> list[pa.Array]:
     "Slices of at most so many bytes, but of at least so many rows."
@@ -284,25 +285,25 @@ def in_threads(
     text: pa.Array,
     least: int = 2000,    # rows in a piece
     size: int = 1 << 21,  # bytes in a piece
-) -> np.ndarray:
+) -> ndarray:
     "Run a test of texts piece by piece."
     pieces = pieces_of(text, least, size)
     if len(pieces) < 2: return test(text)
     with ThreadPoolExecutor(pa.cpu_count()) as pool: answers = list(pool.map(test, pieces))
     return np.concatenate(answers, axis=-1)
 
-# %% ../../nbs/05b_labeling.text.ipynb #0b4206d8
+# %% ../../nbs/05b_labeling.text.ipynb #361bbb01
 def in_words(words: Iterable[str]) -> TextTest:
     "A test whether a text is one of these words."
     words = pa.array(list(words), pa.string())  # once: threads would share an iterator
     return lambda text: pc.is_in(text, words.cast(text.type)).to_numpy(zero_copy_only=False)
 
-def spread_out(mask: np.ndarray, codes: pa.Array) -> np.ndarray:
+def spread_out(mask: ndarray, codes: pa.Array) -> ndarray:
     "What a test said of the words of a dictionary, for each row."
     none = np.zeros_like(mask, shape=(*mask.shape[:-1], 1))  # the last place is for missing texts
     return np.append(mask, none, axis=-1)[..., codes.fill_null(-1).to_numpy()]
 
-# %% ../../nbs/05b_labeling.text.ipynb #a316fc38
+# %% ../../nbs/05b_labeling.text.ipynb #05f77698
 class Words:
     "The text of many rows. A test gives a boolean per row, false where text is missing."
     __hash__ = None
@@ -313,36 +314,36 @@ class Words:
     def __eq__(self, word): return self.isin([word])
     def __ne__(self, word): return ~(self == word)
 
-    def has(self, *phrases: str) -> np.ndarray:
+    def has(self, *phrases: str) -> ndarray:
         "Where one of these words or phrases stands by itself, in any case."
         return self.find(phrase_query(*phrases))
 
-    def matches(self, pattern: str) -> np.ndarray:
+    def matches(self, pattern: str) -> ndarray:
         "Where a regular expression (RE2) matches, in any case."
         return self.find(pattern_query(pattern))
 
-    def isin(self, words: Iterable[str]) -> np.ndarray:
+    def isin(self, words: Iterable[str]) -> ndarray:
         "Where the text is one of these words."
         return self.test(in_words(words))
 
     @property
-    def missing(self) -> np.ndarray:
+    def missing(self) -> ndarray:
         "Where there is no text."
         return self.column.is_null().to_numpy(zero_copy_only=False)
 
     @property
-    def length(self) -> np.ndarray:
+    def length(self) -> ndarray:
         "Letters of each text; 0 where it is missing."
         return pc.utf8_length(self.column.cast(pa.string())).fill_null(0).to_numpy()
 
-    def find(self, query: Query) -> np.ndarray:
+    def find(self, query: Query) -> ndarray:
         "Where it is; all that is known to be asked is looked for at once."
         if query not in self.known:
             wanted = [q for q in dict.fromkeys([query, *self.asked]) if q not in self.known]
             self.known |= zip(wanted, self.test(lambda text: scan(text, wanted)))
         return self.known[query].copy()
 
-    def test(self, test: TextTest) -> np.ndarray:
+    def test(self, test: TextTest) -> ndarray:
         "The rows that pass a test of texts."
         coded = pa.types.is_dictionary(self.column.type)
         mask = in_threads(test, self.column.dictionary if coded else self.column)

@@ -14,37 +14,38 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-# %% ../../nbs/05e_labeling.votes.ipynb #0571d1b6
+# %% ../../nbs/05e_labeling.votes.ipynb #ba0db0a2
 import numpy as np
 import pandas as pd
+from numpy import ndarray
 
 # %% ../../nbs/05e_labeling.votes.ipynb #8420ab55
 from ..core import BadInput, nearest
 
-# %% ../../nbs/05e_labeling.votes.ipynb #0bd975a0
-def vote_counts(L: np.ndarray, classes: int = 2) -> np.ndarray:  # int of shape (rows, classes)
+# %% ../../nbs/05e_labeling.votes.ipynb #929fa4f1
+def vote_counts(L: ndarray, classes: int = 2) -> ndarray:  # int of shape (rows, classes)
     "How many functions vote for each class."
     return np.stack([(L == c).sum(1) for c in range(classes)], axis=1)
 
-def to_shares(weights: np.ndarray) -> np.ndarray:
+def to_shares(weights: ndarray) -> ndarray:
     "Rows that sum to one."
     return weights / weights.sum(1, keepdims=True)
 
 def majority(
-    L: np.ndarray,     # votes, int of shape (rows, functions)
+    L: ndarray,     # votes, int of shape (rows, functions)
     classes: int = 2,
-) -> np.ndarray:       # probabilities of shape (rows, classes); even where nobody votes
+) -> ndarray:       # probabilities of shape (rows, classes); even where nobody votes
     "The class with the most votes; ties share."
     counts = vote_counts(L, classes)
     return to_shares(counts == counts.max(1, keepdims=True))
 
-# %% ../../nbs/05e_labeling.votes.ipynb #37c764b2
+# %% ../../nbs/05e_labeling.votes.ipynb #286b82be
 class Patterns(NamedTuple):
     "The few different rows that a matrix of votes consists of."
-    votes: np.ndarray  # int8 of shape (patterns, functions)
-    of_row: np.ndarray # which of them each row is
+    votes: ndarray  # int8 of shape (patterns, functions)
+    of_row: ndarray # which of them each row is
 
-def as_numbers(L: np.ndarray, base: int) -> np.ndarray:
+def as_numbers(L: ndarray, base: int) -> ndarray:
     "Each row of votes as one number."
     short = base**L.shape[1] < 2**31
     code = np.zeros(len(L), np.int32 if short else np.int64)  # short ones are told apart five times as fast
@@ -53,15 +54,16 @@ def as_numbers(L: np.ndarray, base: int) -> np.ndarray:
         code += votes
     return code
 
-def from_numbers(codes: np.ndarray, base: int, functions: int) -> np.ndarray:
+# %% ../../nbs/05e_labeling.votes.ipynb #8374ca88
+def from_numbers(codes: ndarray, base: int, functions: int) -> ndarray:
     "And back."
     all_abstain = (base**functions - 1) // (base - 1)  # abstaining is -1: shift all digits by one
     digits = (codes[:, None] + all_abstain) // base ** np.arange(functions)[::-1] % base
     return (digits - 1).astype(np.int8)
 
-# %% ../../nbs/05e_labeling.votes.ipynb #d5b55f7d
+# %% ../../nbs/05e_labeling.votes.ipynb #cc84546d
 def distinct_votes(
-    L: np.ndarray,  # votes, int of shape (rows, functions)
+    L: ndarray,  # votes, int of shape (rows, functions)
 ) -> Patterns:
     "The few patterns that many rows of votes consist of."
     base, m = int(L.max(initial=0)) + 2, L.shape[1]
@@ -69,32 +71,34 @@ def distinct_votes(
     at, codes = pd.factorize(as_numbers(L, base))
     return Patterns(from_numbers(codes, base, m), at)
 
-# %% ../../nbs/05e_labeling.votes.ipynb #5dd07d5a
+# %% ../../nbs/05e_labeling.votes.ipynb #befcfd6a
 TRUST = (1.2, 30)  # a vote moves the odds of its class by at least and at most these factors
 
+# %% ../../nbs/05e_labeling.votes.ipynb #61da686b
 @dataclass(frozen=True)
 class VoteModel:
     "What each function does with rows of each class."
-    chance: np.ndarray   # P(vote | class), shape (functions, classes, 1 + classes): abstain first
-    balance: np.ndarray  # P(class)
+    chance: ndarray   # P(vote | class), shape (functions, classes, 1 + classes): abstain first
+    balance: ndarray  # P(class)
 
-    def evidence(self, function: int, votes: np.ndarray) -> np.ndarray:  # shape (votes, classes)
+    def evidence(self, function: int, votes: ndarray) -> ndarray:  # shape (votes, classes)
         "What votes of a function say of the classes: log chances."
         return np.log(self.chance[function][:, votes + 1]).T
 
-    def proba(self, L: np.ndarray) -> np.ndarray:  # shape (rows, classes)
+    def proba(self, L: ndarray) -> ndarray:  # shape (rows, classes)
         "Bayes' rule over the votes, abstaining included."
         patterns, of_row = distinct_votes(L)
         score = np.log(self.balance) + sum(self.evidence(j, votes) for j, votes in enumerate(patterns.T))
         return to_shares(np.exp(score - score.max(1, keepdims=True)))[of_row]
 
-# %% ../../nbs/05e_labeling.votes.ipynb #a2419a4b
+# %% ../../nbs/05e_labeling.votes.ipynb #219f6cfa
 class Moments(NamedTuple):
     "What is counted in votes; one entry per function and class, votes for 0 first."
-    mean: np.ndarray  # share of rows with this vote
-    cov: np.ndarray   # covariances; 0 between the votes of one function
+    mean: ndarray  # share of rows with this vote
+    cov: ndarray   # covariances; 0 between the votes of one function
 
-def moments(L: np.ndarray, counts: np.ndarray | None) -> Moments:
+# %% ../../nbs/05e_labeling.votes.ipynb #c15429ea
+def moments(L: ndarray, counts: ndarray | None) -> Moments:
     "Shares and covariances of the votes for each class."
     patterns, of_row = distinct_votes(L)
     weight = np.bincount(of_row, counts)
@@ -103,31 +107,32 @@ def moments(L: np.ndarray, counts: np.ndarray | None) -> Moments:
     mean = weight @ votes
     return Moments(mean, (votes.T * weight @ votes - np.outer(mean, mean)) * other_functions(L.shape[1]))
 
-def other_functions(m: int) -> np.ndarray:  # bool of shape (2 m, 2 m)
+def other_functions(m: int) -> ndarray:  # bool of shape (2 m, 2 m)
     "Which two columns of votes belong to different functions."
     owner = np.tile(np.arange(m), 2)
     return owner[:, None] != owner
 
-# %% ../../nbs/05e_labeling.votes.ipynb #11ea6fef
-def products(C: np.ndarray) -> np.ndarray:
+# %% ../../nbs/05e_labeling.votes.ipynb #a3c9fe15
+def products(C: ndarray) -> ndarray:
     "Least squares of c_ij c_ik / c_jk over all pairs of other functions: p (1 - p) delta_i squared."
     others = other_functions(len(C) // 2)
     squares = np.einsum("ij,jk,ki->i", others, C**2, others)
     return np.diag(C @ C @ C) / np.maximum(squares, 1e-300)
 
-def bound(mean: np.ndarray, own: np.ndarray, odds: float) -> np.ndarray:
+def bound(mean: ndarray, own: ndarray, odds: float) -> ndarray:
     "What a vote knows that moves the odds of its own class, of share `own`, by this factor."
     return mean * (odds - 1) / (1 - own + odds * own)
 
-def knowledge(counted: Moments, p: float) -> np.ndarray:
+# %% ../../nbs/05e_labeling.votes.ipynb #9cae1a07
+def knowledge(counted: Moments, p: float) -> ndarray:
     "What each function knows of each class: P(vote | 1) - P(vote | 0), within the bounds of trust."
     sign = np.repeat([-1, 1], len(counted.mean) // 2)
     own = np.where(sign > 0, p, 1 - p)
     size = np.sqrt(np.maximum(products(counted.cov), 0) / (p * (1 - p)))
     return sign * np.clip(size, *(bound(counted.mean, own, odds) for odds in TRUST))
 
-# %% ../../nbs/05e_labeling.votes.ipynb #50382f23
-def vote_chances(mean: np.ndarray, delta: np.ndarray, p: float) -> np.ndarray:
+# %% ../../nbs/05e_labeling.votes.ipynb #000dd8bd
+def vote_chances(mean: ndarray, delta: ndarray, p: float) -> ndarray:
     "P(vote | class) from the share of votes and what they know, shape (functions, classes, 1 + classes)."
     chance = np.stack([mean - p * delta, mean + (1 - p) * delta])
     chance = chance.clip(1e-4, 1).reshape(2, 2, -1)  # (class, vote, function)
@@ -135,10 +140,11 @@ def vote_chances(mean: np.ndarray, delta: np.ndarray, p: float) -> np.ndarray:
     abstain = 1 - chance.sum(1, keepdims=True)
     return np.concatenate([abstain, chance], axis=1).transpose(2, 0, 1)
 
+# %% ../../nbs/05e_labeling.votes.ipynb #bc06699c
 def triplets(
-    L: np.ndarray,    # votes on two classes, int of shape (rows, functions)
+    L: ndarray,    # votes on two classes, int of shape (rows, functions)
     balance: float,   # share of class 1, in (0, 1)
-    counts: np.ndarray | None = None,  # how often each row occurs; None: once
+    counts: ndarray | None = None,  # how often each row occurs; None: once
 ) -> VoteModel:
     "How far each function can be trusted, from the covariances of votes (after Fu et al., 2020)."
     if L.shape[1] < 3:
@@ -148,9 +154,9 @@ def triplets(
     chance = vote_chances(counted.mean, knowledge(counted, balance), balance)
     return VoteModel(chance, np.array([1 - balance, balance]))
 
-# %% ../../nbs/05e_labeling.votes.ipynb #ae9738df
+# %% ../../nbs/05e_labeling.votes.ipynb #0914a4e6
 def label_model(
-    L: np.ndarray,      # votes, int of shape (rows, functions)
+    L: ndarray,      # votes, int of shape (rows, functions)
     balance: Sequence[float],  # P(class), one number per class
     seed: int = 0,
     epochs: int = 500,
@@ -162,6 +168,7 @@ def label_model(
         model.fit(L.astype(int), class_balance=balance, n_epochs=epochs, seed=seed, progress_bar=False)
     return model
 
+# %% ../../nbs/05e_labeling.votes.ipynb #3453de68
 @contextlib.contextmanager
 def one_torch_thread() -> Iterator[None]:
     "While open, torch uses one thread: the matrices are tiny, and a second one only waits."
@@ -171,20 +178,21 @@ def one_torch_thread() -> Iterator[None]:
     try: yield
     finally: torch.set_num_threads(threads)
 
-def repeated(L: np.ndarray, counts: np.ndarray | None) -> np.ndarray:
+def repeated(L: ndarray, counts: ndarray | None) -> ndarray:
     "Rows as often as they occur."
     return L if counts is None else np.repeat(L, counts, axis=0)
 
-# %% ../../nbs/05e_labeling.votes.ipynb #6d9a9951
+# %% ../../nbs/05e_labeling.votes.ipynb #3135d98e
 VOTE_MODELS = ("majority", "triplets", "snorkel")
 
+# %% ../../nbs/05e_labeling.votes.ipynb #cf1a2b12
 def weak_labels(
-    L: np.ndarray,           # votes on two classes
+    L: ndarray,           # votes on two classes
     balance: float = 0.5,    # share of class 1
     how: str = "triplets",   # one of `VOTE_MODELS`; of fewer than three functions the majority decides
     seed: int = 0,
-    counts: np.ndarray | None = None,  # how often each row of L occurs; None: once
-) -> np.ndarray:             # P(class 1), shape (rows,)
+    counts: ndarray | None = None,  # how often each row of L occurs; None: once
+) -> ndarray:             # P(class 1), shape (rows,)
     "Votes as probabilities."
     if how not in VOTE_MODELS:
         raise BadInput(f"'{how}' is no way to combine votes{nearest(how, VOTE_MODELS)}")
@@ -194,20 +202,21 @@ def weak_labels(
     model = label_model(repeated(L, counts), (1 - balance, balance), seed)
     return model.predict_proba(L.astype(int))[:, 1]
 
-# %% ../../nbs/05e_labeling.votes.ipynb #02df6c9c
+# %% ../../nbs/05e_labeling.votes.ipynb #5b01649a
 def both_classes(
-    p: np.ndarray,  # P(class 1), shape (rows,)
-) -> np.ndarray:    # P(class), shape (rows, 2)
+    p: ndarray,  # P(class 1), shape (rows,)
+) -> ndarray:    # P(class), shape (rows, 2)
     "Probabilities of both of two classes."
     return np.column_stack([1 - p, p])
 
+# %% ../../nbs/05e_labeling.votes.ipynb #edad9f41
 def class_proba(
-    L: np.ndarray,           # votes
+    L: ndarray,           # votes
     classes: Sequence[str],  # names of the classes
     how: str = "triplets",   # `majority`, `triplets` (two classes) or `snorkel`
     balance: float | None = None,      # share of the second of two classes; None: 0.5, as in Snorkel
-    counts: np.ndarray | None = None,  # how often each row of L occurs; None: once
-) -> np.ndarray:             # P(class), shape (rows, classes)
+    counts: ndarray | None = None,  # how often each row of L occurs; None: once
+) -> ndarray:             # P(class), shape (rows, classes)
     "Votes as probabilities, for any number of classes."
     if len(classes) == 2: return both_classes(weak_labels(L, balance or 0.5, how, counts=counts))
     if how != "snorkel": return majority(L, len(classes))
