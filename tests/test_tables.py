@@ -59,10 +59,11 @@ def free_text(rng):
 
 
 def odd_names(rng):
-    "Column names with blanks, a comma, a percent sign and a name that files of ours use."
+    "Column names with blanks, a comma, a percent sign and a comment's mark; one is a leak, so that the card must spell it."
     x = rng.normal(size=(120, 2)).round(3)
-    return pd.DataFrame({"price, EUR": x[:, 0], "share in %": x[:, 1], "period of year": rng.choice(["a", "b"], 120),
-                         "is it late?": chance(2 * x[:, 0], rng).astype(int)})
+    late = chance(2 * x[:, 0], rng).astype(int)
+    return pd.DataFrame({"price, EUR": x[:, 0], "share in %": x[:, 1], "season": rng.choice(["a", "b"], 120), "late, in hours": 3 * late,
+                         "is it late; # of 2": late})
 
 
 def rare_class(rng):
@@ -84,7 +85,7 @@ def shuffled_time(rng):
 
 KINDS = {"sixty_rows": (sixty_rows, "relapse", ""), "no_numbers": (no_numbers, "vote", ""), "minus_one": (minus_one, "label", ""),
          "words_and_holes": (words_and_holes, "smoker", ""), "free_text": (free_text, "recommended", ""),
-         "odd_names": (odd_names, "is it late?", ""), "rare_class": (rare_class, "fraud", ""),
+         "odd_names": (odd_names, "is it late; # of 2", ""), "rare_class": (rare_class, "fraud", ""),
          "shuffled_time": (shuffled_time, "sold_out", "day")}
 
 
