@@ -115,7 +115,8 @@ def test_how_an_end_is_judged(tmp_path):
     assert tables.judged(failed, tmp_path)["verdict"] == "died"
     assert tables.judged(failed, tmp_path)["detail"] == "06_training failed in cell 3 with KeyError: 'a'"
     assert tables.ended_stages(failed.error) == {"01_design": 2, "02_formats": 13}
-    assert tables.judged(end(2, "mlsys: too few rows\n"), tmp_path)["verdict"] == "late sentence"
+    late = tables.judged(end(2, "leaks, see a pagemlsys: too few rows\nbye\n"), tmp_path)
+    assert (late["verdict"], late["detail"]) == ("late sentence", "too few rows")
     assert tables.judged(end(None, ""), tmp_path)["verdict"] == "out of time"
     assert tables.judged(end(0, ""), tmp_path)["verdict"] == "died"  # without a report
     (tmp_path / "report.html").write_text("")
