@@ -202,9 +202,10 @@ def watched(command: list, home: Path, seconds: float) -> Ended:
 
 
 def said(error: str) -> str:
-    "The last line on standard error, without the name of the command."
+    "The sentence of the command, which libraries may have put words before; else the last line on standard error."
+    sentences = re.findall(r"mlsys: (.*)", error)
     lines = error.strip().splitlines()
-    return lines[-1].removeprefix("mlsys: ") if lines else "no message"
+    return (sentences or lines or ["no message"])[-1]
 
 
 def ended_stages(error: str) -> dict:

@@ -59,10 +59,11 @@ def free_text(rng):
 
 
 def odd_names(rng):
-    "Column names with blanks, a comma, a percent sign and a name that files of ours use."
+    "Column names with blanks, a comma, a percent sign and a comment's mark; one is a leak, so that the card must spell it."
     x = rng.normal(size=(120, 2)).round(3)
-    return pd.DataFrame({"price, EUR": x[:, 0], "share in %": x[:, 1], "period of year": rng.choice(["a", "b"], 120),
-                         "is it late?": chance(2 * x[:, 0], rng).astype(int)})
+    late = chance(2 * x[:, 0], rng).astype(int)
+    return pd.DataFrame({"price, EUR": x[:, 0], "share in %": x[:, 1], "season": rng.choice(["a", "b"], 120), "late, in hours": 3 * late,
+                         "is it late; # of 2": late})
 
 
 def rare_class(rng):
@@ -84,7 +85,7 @@ def shuffled_time(rng):
 
 KINDS = {"sixty_rows": (sixty_rows, "relapse", ""), "no_numbers": (no_numbers, "vote", ""), "minus_one": (minus_one, "label", ""),
          "words_and_holes": (words_and_holes, "smoker", ""), "free_text": (free_text, "recommended", ""),
-         "odd_names": (odd_names, "is it late?", ""), "rare_class": (rare_class, "fraud", ""),
+         "odd_names": (odd_names, "is it late; # of 2", ""), "rare_class": (rare_class, "fraud", ""),
          "shuffled_time": (shuffled_time, "sold_out", "day")}
 
 
@@ -114,7 +115,8 @@ def test_how_an_end_is_judged(tmp_path):
     assert tables.judged(failed, tmp_path)["verdict"] == "died"
     assert tables.judged(failed, tmp_path)["detail"] == "06_training failed in cell 3 with KeyError: 'a'"
     assert tables.ended_stages(failed.error) == {"01_design": 2, "02_formats": 13}
-    assert tables.judged(end(2, "mlsys: too few rows\n"), tmp_path)["verdict"] == "late sentence"
+    late = tables.judged(end(2, "leaks, see a pagemlsys: too few rows\nbye\n"), tmp_path)
+    assert (late["verdict"], late["detail"]) == ("late sentence", "too few rows")
     assert tables.judged(end(None, ""), tmp_path)["verdict"] == "out of time"
     assert tables.judged(end(0, ""), tmp_path)["verdict"] == "died"  # without a report
     (tmp_path / "report.html").write_text("")
