@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from mlsys import core, formats, training, versioning
 from mlsys.versioning.checkpoints import code_commit, model_digest, rows_digest, training_rows
 from mlsys.versioning.retention import retention_plan
-from mlsys.versioning.store import STORE, Snapshot, find, find_store, fingerprint, parse_snapshot, snapshot_text
+from mlsys.versioning.store import STORE, Snapshot, find, find_store, parse_snapshot, snapshot_text
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_the_clock_may_go_backwards(here, monkeypatch):
         @classmethod
         def now(cls, tz=None):
             return datetime(2001, 1, 1, tzinfo=UTC)
-    monkeypatch.setattr("mlsys.versioning.store.datetime", Past)
+    monkeypatch.setattr("mlsys.versioning.saving.datetime", Past)
     write(here / "a.txt", "2")
     two = versioning.snapshot("a.txt")
     assert two.time > one.time and find("latest") == two

@@ -8,7 +8,7 @@ __all__ = []
 # %% ../../nbs/04_versioning.ipynb #52efd344
 import lazy_loader
 
-# %% ../../nbs/04_versioning.ipynb #65939dc9
+# %% ../../nbs/04_versioning.ipynb #d7a01715
 __doc__ = (__doc__ or "") + """
 
     from mlsys import versioning
@@ -19,7 +19,8 @@ __doc__ = (__doc__ or "") + """
 """
 # the lists behind a plus: old names, until every caller is changed
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
-    "store": ["log", "snapshot"] + ["STORE", "fingerprint", "log_table"],
+    "store": ["log"] + ["STORE", "fingerprint"],
+    "saving": ["snapshot"] + ["log_table"],
     "checkout": ["restore", "verify"],
     "remotes": ["add_remote", "pull", "push"],
     "retention": ["collect"],
