@@ -115,7 +115,7 @@ def test_the_clock_may_go_backwards(here, monkeypatch):
         @classmethod
         def now(cls, tz=None):
             return datetime(2001, 1, 1, tzinfo=UTC)
-    monkeypatch.setattr("mlsys.versioning.store.datetime", Past)
+    monkeypatch.setattr("mlsys.versioning.saving.datetime", Past)
     write(here / "a.txt", "2")
     two = versioning.snapshot("a.txt")
     assert two.time > one.time and find("latest") == two

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlsys import core, formats, versioning
-from mlsys.versioning.changes import SchemaChange
+from mlsys.versioning.columns import SchemaChange
 from mlsys.versioning.page import diff_page
 
 NAN = float("nan")

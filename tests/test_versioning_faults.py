@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mlsys import core, versioning
-from mlsys.versioning import store as store_room
+from mlsys.versioning import saving
 from mlsys.versioning.checkout import sweep
 from mlsys.versioning.store import STORE, Snapshot, file_md5, find_store, locked_repo, snapshot_text
 
@@ -286,12 +286,12 @@ def test_a_writer_that_never_ends_is_named(store):
 
 def test_a_file_that_is_being_written_is_not_saved(tmp_path, monkeypatch):
     table = files(tmp_path / "table", n=3)
-    add = store_room.add_files
+    add = saving.add_files
 
     def slow(into, fs, files, what):
         (table / "001.bin").write_bytes(b"more")  # a writer comes between hashing and copying
         return add(into, fs, files, what)
-    monkeypatch.setattr(store_room, "add_files", slow)
+    monkeypatch.setattr(saving, "add_files", slow)
     with core.refused("written to while it was being saved"):
         versioning.snapshot(table, store=tmp_path / STORE)
     monkeypatch.undo()
