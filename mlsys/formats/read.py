@@ -17,8 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-# %% ../../nbs/02e_formats.read.ipynb #76c1ecf4
-import duckdb
+# %% ../../nbs/02e_formats.read.ipynb #4181fd49
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
@@ -188,7 +187,7 @@ def bundled_part(
     with zipfile.ZipFile(data / "flights.csv.zip") as z, z.open("flights.csv") as f:
         return pa.csv.read_csv(f, **options)
 
-# %% ../../nbs/02e_formats.read.ipynb #9d220489
+# %% ../../nbs/02e_formats.read.ipynb #aca0ff5c
 FLIGHTS_SQL = """
     select f.*, w.* exclude (origin, time_hour, year, month, day, hour),
            p.year as plane_year, p.* exclude (tailnum, year),
@@ -201,6 +200,7 @@ FLIGHTS_SQL = """
 
 def flights() -> pa.Table:  # 336,776 rows x 39 columns
     "All flights from New York in 2013, with weather, plane and destination; `late`: over 15 minutes."
+    import duckdb  # here, so that only who asks for the flights waits for it
     con = duckdb.connect(config={"threads": 2})
     con.execute("set enable_progress_bar = false")
     for name, short in [("flights", "f"), ("weather", "w"), ("planes", "p"), ("airports", "a")]:
