@@ -18,8 +18,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-# %% ../../nbs/02g_formats.write.ipynb #0f567b16
-import duckdb
+# %% ../../nbs/02g_formats.write.ipynb #09a8a05d
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -229,7 +228,7 @@ class CsvWriter:
         self.file.close()
         self.sink.close()
 
-# %% ../../nbs/02g_formats.write.ipynb #c2b1733b
+# %% ../../nbs/02g_formats.write.ipynb #d615a364
 def json_pairs(schema: pa.Schema) -> str:
     "The arguments of DuckDB's `json_object` for columns c0, c1, ...; what is nested is JSON text already."
     def pair(i, field):
@@ -240,6 +239,7 @@ def json_pairs(schema: pa.Schema) -> str:
 class JsonLinesWriter:
     "JSON Lines, also gzipped."
     def __init__(self, path: Path, schema: pa.Schema, name: str):
+        import duckdb  # here, so that only who writes JSON waits for it
         self.sink = _text_sink(path, name)
         self.connection = duckdb.connect(config={"threads": 1})
         self.connection.execute("set enable_progress_bar = false")
