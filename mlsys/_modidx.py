@@ -1877,6 +1877,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'mlsys.pipeline.execute': ('pipeline.html#execute', 'mlsys/pipeline.py'),
                                 'mlsys.pipeline.find_chapter': ('pipeline.html#find_chapter', 'mlsys/pipeline.py'),
                                 'mlsys.pipeline.imported': ('pipeline.html#imported', 'mlsys/pipeline.py'),
+                                'mlsys.pipeline.imports_of': ('pipeline.html#imports_of', 'mlsys/pipeline.py'),
                                 'mlsys.pipeline.module_files': ('pipeline.html#module_files', 'mlsys/pipeline.py'),
                                 'mlsys.pipeline.notebooks': ('pipeline.html#notebooks', 'mlsys/pipeline.py'),
                                 'mlsys.pipeline.rooms': ('pipeline.html#rooms', 'mlsys/pipeline.py'),

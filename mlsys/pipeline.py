@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['STAGES', 'PACKAGE', 'IMPORT', 'UNCACHED', 'HEADER', 'notebooks', 'chapters', 'rooms', 'find_chapter', 'ChapterFailed',
-           'execute', 'stage', 'imported', 'module_files', 'code_behind', 'dvc_yaml', 'StageFailed', 'run']
+           'execute', 'stage', 'imported', 'module_files', 'imports_of', 'code_behind', 'dvc_yaml', 'StageFailed',
+           'run']
 
-# %% ../nbs/90_pipeline.ipynb #9f8b0ecc
-import ast, contextlib, os, re, sys, time
+# %% ../nbs/90_pipeline.ipynb #3fe79277
+import ast, contextlib, functools, os, re, sys, time
 from pathlib import Path
 
 # %% ../nbs/90_pipeline.ipynb #87c8abef
@@ -114,20 +115,22 @@ def _write_sections(s):
     path = core.build_folder(s) / "settings.json"
     if not path.exists() or core.read_json(path) != sections: core.write_json(path, sections)
 
-# %% ../nbs/90_pipeline.ipynb #a268f5ac
+# %% ../nbs/90_pipeline.ipynb #e1a50224
+IMPORT = re.compile(r"""^[ \t]*((?:from[ \t]+(?:\.|mlsys)[\w.]*[ \t]+import[ \t]+(?:\([^)]*\)|[^\n\#;]+))
+                               |(?:import[ \t]+mlsys[^\n\#;]*))""", re.MULTILINE | re.VERBOSE)
+
 def imported(
     code: str,         # Python
     module: str = "",  # dotted name of the module that it is, below `mlsys`; for relative imports
 ) -> set[str]:         # dotted names below `mlsys`, of modules or of names in modules
     "What a piece of code imports from the package, anywhere in it."
     found = set()
-    for node in ast.walk(ast.parse(code)):
-        if isinstance(node, ast.Import):
-            found |= {a.name.removeprefix("mlsys.") for a in node.names if a.name.startswith("mlsys.")}
-        elif isinstance(node, ast.ImportFrom):
-            up = ["mlsys", *module.split(".")][:-node.level] if node.level else []
-            path = [*up, *filter(None, (node.module or "").split("."))]
-            if path[:1] == ["mlsys"]: found |= {".".join([*path[1:], a.name]) for a in node.names}
+    for statement in IMPORT.findall(code):
+        node = ast.parse(statement).body[0]
+        up = ["mlsys", *module.split(".")][:-node.level] if getattr(node, "level", 0) else []
+        source = [*up, *filter(None, (getattr(node, "module", "") or "").split("."))]
+        names = (".".join([*source, alias.name]) for alias in node.names)
+        found |= {name.removeprefix("mlsys.") for name in names if name.startswith("mlsys.")}
     return found
 
 # %% ../nbs/90_pipeline.ipynb #3dae989f
@@ -142,23 +145,25 @@ def module_files(
     if path.with_suffix(".py").is_file(): return {name: path.with_suffix(".py")}
     return module_files(name.rpartition(".")[0]) if "." in name else {}
 
-# %% ../nbs/90_pipeline.ipynb #14bdf8e4
-IMPORT = re.compile(r"\s*(from\s+mlsys[\w.]*\s+import\s+[\w, ]+$|import\s+mlsys)")  # one whole line of a cell
+# %% ../nbs/90_pipeline.ipynb #cef6fbff
+@functools.cache
+def imports_of(path: Path, name: str) -> set[str]:
+    "What a module of the package imports from it."
+    return imported(path.read_text(encoding="utf-8"), name)
 
 def code_behind(
     notebook: Path,  # a chapter or a room
 ) -> list[Path]:     # files of the package that it exports or imports, directly or not
     "The files on which the behaviour of a notebook depends."
     cells = [c["source"] for c in core.read_json(notebook)["cells"] if c["cell_type"] == "code"]
-    code = "\n".join(line.strip() for source in cells
-                     for line in "".join(source).splitlines() if IMPORT.match(line))
-    todo = imported(code) | {notebook.name.partition("_")[2].removesuffix(".ipynb")}
-    found = {}
+    own = notebook.name.partition("_")[2].removesuffix(".ipynb")
+    todo, found = {own} | imported("\n".join("".join(source) for source in cells)), {}
     while todo:
         new = {k: p for name in todo for k, p in module_files(name).items() if k not in found}
         found |= new
-        todo = {n for k, p in new.items() for n in imported(p.read_text(encoding="utf-8"), k)}
-    return sorted(found.values())
+        todo = {name for k, p in new.items() for name in imports_of(p, k)}
+    beside = {asset for p in found.values() for kind in ("js", "css", "html") for asset in p.parent.glob(f"*.{kind}")}
+    return sorted({*found.values(), *beside})
 
 # %% ../nbs/90_pipeline.ipynb #7f2f6689
 UNCACHED = ("formats", "versioning")  # folders of links and of a store of its own: DVC keeps no copy
