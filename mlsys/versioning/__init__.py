@@ -8,7 +8,7 @@ __all__ = []
 # %% ../../nbs/04_versioning.ipynb #52efd344
 import lazy_loader
 
-# %% ../../nbs/04_versioning.ipynb #d7a01715
+# %% ../../nbs/04_versioning.ipynb #d23ce188
 __doc__ = (__doc__ or "") + """
 
     from mlsys import versioning
@@ -17,16 +17,15 @@ __doc__ = (__doc__ or "") + """
     d = versioning.diff("table@latest", df)             # any two tables: frames, Arrow, files, versions
     print(versioning.diff_table(d))
 """
-# the lists behind a plus: old names, until every caller is changed
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
-    "store": ["log"] + ["STORE", "fingerprint"],
-    "saving": ["snapshot"] + ["log_table"],
+    "store": ["log"],
+    "saving": ["snapshot"],
     "checkout": ["restore", "verify"],
     "remotes": ["add_remote", "pull", "push"],
     "retention": ["collect"],
-    "checkpoints": ["checkpoint"] + ["code_commit", "rows_digest"],
-    "experiments": ["experiment_repo", "run_experiments"] + ["lab"],
+    "checkpoints": ["checkpoint"],
+    "experiments": ["experiment_repo", "run_experiments"],
     "changes": ["diff"],
-    "page": ["diff_table", "write_diff"] + ["diff_text"],
+    "page": ["diff_table", "write_diff"],
     "trace": ["lineage"],
 })

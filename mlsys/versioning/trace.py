@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-# %% ../../nbs/04m_versioning.trace.ipynb #60e9961d
+# %% ../../nbs/04m_versioning.trace.ipynb #c69104b3
 from .. import core, formats
 from ..core import BadInput, shown
 from ..formats import frames
@@ -25,6 +25,7 @@ from .checkpoints import file_sha256, model_digest, rows_digest, training_rows
 from .remotes import folder_files
 from .store import Snapshot, StorePath, find_store, is_folder, locked_repo, log
 from .tables import at_version
+from ..formats.datasets import MANIFEST
 
 # %% ../../nbs/04m_versioning.trace.ipynb #d328363a
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def find_model(
     if snap: return Model(snap.about, Link(f"{what}, version {snap.rev}", "recorded", snap.message))
     return Model({}, Link(what, "unknown", "no bundle and no version of the store has this digest"))
 
-# %% ../../nbs/04m_versioning.trace.ipynb #682e0b9f
+# %% ../../nbs/04m_versioning.trace.ipynb #357944f8
 def _holding(repo, snap: Snapshot, name: str) -> str:
     "Which output of a version is a folder with this file; empty where none is."
     folders = {n: out["md5"] for n, out in snap.outs.items() if is_folder(out["md5"])}
@@ -132,14 +133,14 @@ def _holding(repo, snap: Snapshot, name: str) -> str:
 
 def _manifest_sha256(repo, md5: str) -> str:
     "The SHA-256 sum of the manifest in a folder of the store; empty where the file is missing."
-    oid = folder_files(repo.cache.local, md5)[formats.MANIFEST]
+    oid = folder_files(repo.cache.local, md5)[MANIFEST]
     path = Path(repo.cache.local.oid_to_path(oid))
     return file_sha256(path) if path.exists() else ""
 
-# %% ../../nbs/04m_versioning.trace.ipynb #e8e5ba25
+# %% ../../nbs/04m_versioning.trace.ipynb #4eb0633a
 def _holds_data(repo, snap: Snapshot, about: dict) -> bool:
     "Does a version hold the data that a model names by a hash?"
-    output = _holding(repo, snap, formats.MANIFEST)
+    output = _holding(repo, snap, MANIFEST)
     if not output: return False
     md5 = snap.outs[output]["md5"]
     if about.get("md5"): return about["md5"] == md5
@@ -194,12 +195,12 @@ def _code(about: dict) -> Link:
     commit = (code.get("commit") or "none")[:12]
     return Link(f"commit {commit}, mlsys {code.get('mlsys')}", "recorded", code.get("source", ""))
 
-# %% ../../nbs/04m_versioning.trace.ipynb #a7b4b97c
+# %% ../../nbs/04m_versioning.trace.ipynb #44ce9e39
 NO_DATA = "no version of the store has the model's data"
 
 def _outputs(repo, snap: Snapshot) -> Outputs:
     "Where a version holds the data set and the suite."
-    return Outputs(_holding(repo, snap, formats.MANIFEST), _holding(repo, snap, "suite.json"))
+    return Outputs(_holding(repo, snap, MANIFEST), _holding(repo, snap, "suite.json"))
 
 # %% ../../nbs/04m_versioning.trace.ipynb #322fb49a
 def _data_links(about: dict, store: Path) -> dict:
