@@ -11,11 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-# %% ../../nbs/02a_formats.columns.ipynb #29210380
+# %% ../../nbs/02a_formats.columns.ipynb #de958b5d
 def decoded_type(kind: pa.DataType) -> pa.DataType:
     "The type of the values of a dictionary; any other type is its own."
     return kind.value_type if pa.types.is_dictionary(kind) else kind
 
+# %% ../../nbs/02a_formats.columns.ipynb #6eec9686
 def promote(
     a: pa.DataType,
     b: pa.DataType,
@@ -31,9 +32,10 @@ def promote(
     inner = promote(a.value_type, b.value_type)
     return None if inner is None else pa.list_(inner)
 
-# %% ../../nbs/02a_formats.columns.ipynb #70a30f1e
+# %% ../../nbs/02a_formats.columns.ipynb #cdad4bd4
 def _has_date(kind: pa.DataType) -> bool: return pa.types.is_date(kind) or pa.types.is_timestamp(kind)
 
+# %% ../../nbs/02a_formats.columns.ipynb #8492114d
 def _promote_times(a: pa.DataType, b: pa.DataType) -> pa.DataType | None:
     "Dates and time stamps: the finer unit; with and without a zone do not mix."
     zones = [getattr(x, "tz", None) for x in (a, b) if pa.types.is_timestamp(x)]
@@ -43,7 +45,7 @@ def _promote_times(a: pa.DataType, b: pa.DataType) -> pa.DataType | None:
     units = [x.unit if pa.types.is_timestamp(x) else "s" for x in (a, b)]
     return pa.timestamp(max(units, key=["s", "ms", "us", "ns"].index), zones[0])
 
-# %% ../../nbs/02a_formats.columns.ipynb #c5376365
+# %% ../../nbs/02a_formats.columns.ipynb #c09035d5
 def _promote_structs(a: pa.StructType, b: pa.StructType) -> pa.DataType | None:
     "Fields by name; one that a struct lacks is missing there."
     def field(struct, name):
@@ -52,6 +54,7 @@ def _promote_structs(a: pa.StructType, b: pa.StructType) -> pa.DataType | None:
     kinds = [promote(field(a, n), field(b, n)) for n in names]
     return None if None in kinds else pa.struct(list(zip(names, kinds)))
 
+# %% ../../nbs/02a_formats.columns.ipynb #e7886659
 def _promote_scalars(a: pa.DataType, b: pa.DataType) -> pa.DataType | None:
     "What Arrow itself finds; whole numbers and decimals get all the digits there are."
     schemas = [pa.schema([("x", kind)]) for kind in (a, b)]
@@ -60,7 +63,7 @@ def _promote_scalars(a: pa.DataType, b: pa.DataType) -> pa.DataType | None:
     whole = pa.types.is_integer(a) or pa.types.is_integer(b)
     return pa.decimal128(38, both.scale) if pa.types.is_decimal(both) and whole else both
 
-# %% ../../nbs/02a_formats.columns.ipynb #bf457337
+# %% ../../nbs/02a_formats.columns.ipynb #3539ee9e
 def nested_null_count(column: pa.Array | pa.ChunkedArray) -> int:
     "Missing values of a column, those inside lists, maps and structs included."
     t, kind = pa.types, column.type
@@ -72,6 +75,7 @@ def nested_null_count(column: pa.Array | pa.ChunkedArray) -> int:
     if t.is_struct(kind): return column.null_count + sum(map(nested_null_count, column.flatten()))
     return column.null_count
 
+# %% ../../nbs/02a_formats.columns.ipynb #61ee66af
 def observed_type(column: pa.Array | pa.ChunkedArray) -> pa.DataType:
     "The type of a column, null wherever no value shows it."
     kind = column.type
@@ -80,13 +84,14 @@ def observed_type(column: pa.Array | pa.ChunkedArray) -> pa.DataType:
     if not pa.types.is_struct(kind): return kind
     return pa.struct([(f.name, observed_type(c)) for f, c in zip(kind, column.flatten())])
 
-# %% ../../nbs/02a_formats.columns.ipynb #0babb4a9
+# %% ../../nbs/02a_formats.columns.ipynb #b24dd6ba
 def _plain_type(kind: pa.DataType) -> pa.DataType:
     "A type that every later stage can read."
     kind, t = decoded_type(kind), pa.types
     if t.is_large_string(kind) or t.is_string_view(kind): return pa.string()
     return pa.float64() if t.is_decimal(kind) else kind
 
+# %% ../../nbs/02a_formats.columns.ipynb #955bdc34
 def plain_types(table: pa.Table) -> pa.Table:
     "Dictionaries become their values, large strings strings, decimals floats."
     return table.cast(pa.schema([pa.field(f.name, _plain_type(f.type)) for f in table.schema]))
@@ -96,7 +101,7 @@ def is_feature_type(kind: pa.DataType) -> bool:
     t = pa.types
     return t.is_integer(kind) or t.is_floating(kind) or t.is_boolean(kind) or t.is_string(kind)
 
-# %% ../../nbs/02a_formats.columns.ipynb #cccb4e54
+# %% ../../nbs/02a_formats.columns.ipynb #20c6887c
 def one_array(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     "A column without chunks."
     if not isinstance(column, pa.ChunkedArray): return column
@@ -104,12 +109,13 @@ def one_array(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     if pa.types.is_dictionary(column.type): column = column.unify_dictionaries()
     return column.combine_chunks()
 
+# %% ../../nbs/02a_formats.columns.ipynb #67db256a
 def decoded(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     "A column without chunks and without a dictionary."
     column = one_array(column)
     return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
 
-# %% ../../nbs/02a_formats.columns.ipynb #94bb03cd
+# %% ../../nbs/02a_formats.columns.ipynb #c2181113
 def valid_mask(column: pa.Array) -> np.ndarray:  # bool, shape (rows,)
     "Which values are not null."
     if not column.null_count: return np.ones(len(column), bool)
@@ -117,13 +123,14 @@ def valid_mask(column: pa.Array) -> np.ndarray:  # bool, shape (rows,)
     bits = np.unpackbits(np.frombuffer(column.buffers()[0], np.uint8), bitorder="little")
     return bits[column.offset:column.offset + len(column)].view(bool)
 
+# %% ../../nbs/02a_formats.columns.ipynb #f46a92d4
 def raw_values(column: pa.Array) -> np.ndarray:  # shape (rows,), of the column's own type
     "The memory of an array of numbers; where a value is null, it may hold anything."
     kind = column.type.to_pandas_dtype()
     if not len(column): return np.empty(0, kind)
     return np.frombuffer(column.buffers()[1], kind)[column.offset:column.offset + len(column)]
 
-# %% ../../nbs/02a_formats.columns.ipynb #23694a80
+# %% ../../nbs/02a_formats.columns.ipynb #5e6954fe
 def _as_countable(column: pa.Array) -> pa.Array:
     "Booleans, times and odd numbers as signed integers or double floats; times in microseconds."
     kind, t = column.type, pa.types
@@ -133,6 +140,7 @@ def _as_countable(column: pa.Array) -> pa.Array:
     plain = t.is_signed_integer(kind) or t.is_float64(kind)
     return column if plain else column.cast(pa.float64(), safe=False)
 
+# %% ../../nbs/02a_formats.columns.ipynb #8cd5ac8b
 def as_numbers(
     column: pa.Array | pa.ChunkedArray,  # numbers, booleans, dates or time stamps
 ) -> np.ndarray:                         # shape (rows,); times in seconds since 1970
@@ -155,13 +163,14 @@ def as_texts(
     words = coded.dictionary.to_numpy(zero_copy_only=False).astype(object)
     return words[coded.indices.to_numpy()]
 
-# %% ../../nbs/02a_formats.columns.ipynb #f8b8baa7
+# %% ../../nbs/02a_formats.columns.ipynb #6bf21cd8
 def label_text(value) -> str:
     "A target value as text: 1.0 and 1 are the same, booleans are `true` and `false`."
     if isinstance(value, bool): return str(value).lower()
     if isinstance(value, float) and value.is_integer(): return str(int(value))
     return str(value)
 
+# %% ../../nbs/02a_formats.columns.ipynb #6cf1096c
 def label_values(
     column: pa.Array | pa.ChunkedArray,  # the target
     positive: str,                       # the value that counts as 1, as text

@@ -56,9 +56,10 @@ def regroup(
             held = []
     if held: yield pa.Table.from_batches(held, schema)
 
-# %% ../../nbs/02h_formats.conversion.ipynb #90e7e45f
+# %% ../../nbs/02h_formats.conversion.ipynb #9e595897
 def _describe(field: pa.Field) -> str: return f"{field.type}{'' if field.nullable else ' not null'}"
 
+# %% ../../nbs/02h_formats.conversion.ipynb #c90d9537
 def losses(
     before: pa.Schema,               # of the source
     after: pa.Schema,                # that a reader finds in the new file
@@ -73,7 +74,7 @@ def losses(
     notes = [dict(column="", had=f"metadata '{k.decode()}'", has="nothing") for k in sorted(gone)]
     return types + values + notes
 
-# %% ../../nbs/02h_formats.conversion.ipynb #27f2ee61
+# %% ../../nbs/02h_formats.conversion.ipynb #8a04d184
 def read_again(
     path: Path,          # of the new file, which may still have a name of its own
     name: Any,           # whose ending says what it is
@@ -88,6 +89,7 @@ def read_again(
     share = f"{seen.rows:,} of {rows:,} rows"
     raise BadInput(f"{shown_place(name)}: {share} can be read back; nothing is written")
 
+# %% ../../nbs/02h_formats.conversion.ipynb #b242b7b6
 def find_losses(path: Path, name: Any, schema: pa.Schema, rows: int, missing: Counter) -> list[dict]:
     "Look at a new file, and say what it does not hold; `missing` counts the source's missing values."
     kind, seen = file_kind(name), read_again(path, name, schema, rows)
@@ -111,13 +113,14 @@ def check_places(src: Any, dst: Any) -> None:
         raise BadInput(f"{shown}: it lies inside the folder that is read; name another place")
     if Path(dst).is_dir(): raise BadInput(f"{shown}: there is a folder of that name")
 
-# %% ../../nbs/02h_formats.conversion.ipynb #ae7dead0
+# %% ../../nbs/02h_formats.conversion.ipynb #c38b8495
 class Source(NamedTuple):
     "A table that is about to be written."
     place: str
     schema: pa.Schema
     batches: Iterator[pa.RecordBatch]
 
+# %% ../../nbs/02h_formats.conversion.ipynb #dbacaf0f
 def open_any(data: Any, columns: Sequence[str] | None, where: str | None, types: Types) -> Source:
     "The wanted columns and rows of a file, or of any table."
     if is_path(data) and not is_bundled(data):
@@ -144,7 +147,7 @@ def _write(source: Source, dst: Any) -> dict:
     return dict(src=source.place, dst=str(dst), rows=rows, columns=names, bytes=Path(dst).stat().st_size,
                 losses=lost, mismatch=None)
 
-# %% ../../nbs/02h_formats.conversion.ipynb #d6f75693
+# %% ../../nbs/02h_formats.conversion.ipynb #7c44813a
 def convert(
     src: Any,                              # a file, a folder or a URL, as `open_table` takes it; or any table
     dst: Any,                              # a file: .csv, .tsv, .jsonl (also .gz), .parquet, .orc, .arrow
@@ -159,6 +162,7 @@ def convert(
     known = infer_types(src).types | parse_types(types) if types else "all"
     return _write(open_any(src, columns, where, known), dst) | {"mismatch": reason}
 
+# %% ../../nbs/02h_formats.conversion.ipynb #167878b6
 def convert_text(result: dict) -> str:
     "What a conversion did, for people."
     shape = f"{result['rows']:,} rows x {len(result['columns'])} columns"

@@ -49,7 +49,7 @@ class CountingFile(io.RawIOBase):
         self.file.close()
         super().close()
 
-# %% ../../nbs/02k_formats.costs.ipynb #beb69a67
+# %% ../../nbs/02k_formats.costs.ipynb #0eeddd39
 class CountingFiles(LocalFileSystem):
     "The local disk as fsspec sees it; it counts the bytes that are read."
     cachable = False
@@ -66,11 +66,13 @@ class CountingFiles(LocalFileSystem):
         self.files.append(CountingFile(path))
         return self.files[-1]
 
+# %% ../../nbs/02k_formats.costs.ipynb #b72b1307
 class Counted(NamedTuple):
     "A table, and the bytes that were read from the disk for it."
     table: pa.Table
     bytes: int
 
+# %% ../../nbs/02k_formats.costs.ipynb #59d8617f
 def read_counted(
     path: Any,                             # a file or folder of any format
     columns: Sequence[str] | None = None,  # names; None: all
@@ -81,12 +83,13 @@ def read_counted(
     table = open_table(Path(path).absolute(), columns, where, filesystem=disk).read()
     return Counted(table, disk.count)
 
-# %% ../../nbs/02k_formats.costs.ipynb #580b8be4
+# %% ../../nbs/02k_formats.costs.ipynb #e136c475
 class Varint(NamedTuple):
     "A whole number in groups of seven bits, and where it ends."
     value: int
     end: int
 
+# %% ../../nbs/02k_formats.costs.ipynb #d03dc1f6
 def read_varint(data: bytes, at: int) -> Varint:
     "The whole number that begins here."
     n = shift = 0
@@ -96,6 +99,7 @@ def read_varint(data: bytes, at: int) -> Varint:
         shift += 7
         if byte < 128: return Varint(n, at)
 
+# %% ../../nbs/02k_formats.costs.ipynb #deb40970
 def unpack_varints(data: bytes) -> list[int]:
     "Packed whole numbers."
     values, at = [], 0
@@ -120,9 +124,12 @@ def parse_message(data: bytes) -> dict[int, list]:  # {field number: its values}
         fields.setdefault(number, []).append(value)
     return fields
 
-# %% ../../nbs/02k_formats.costs.ipynb #5c931d4a
+# %% ../../nbs/02k_formats.costs.ipynb #3a40e110
 def _inflate(data: bytes) -> bytes: return zlib.decompress(data, -15)
+
 def _unzstd(data: bytes) -> bytes: return pa.CompressedInputStream(pa.BufferReader(data), "zstd").read()
+
+# %% ../../nbs/02k_formats.costs.ipynb #a0af3061
 ORC_CODECS = {1: _inflate, 5: _unzstd}
 
 def orc_unpack(
@@ -139,12 +146,13 @@ def orc_unpack(
         at = end
     return b"".join(out)
 
-# %% ../../nbs/02k_formats.costs.ipynb #a5b862ca
+# %% ../../nbs/02k_formats.costs.ipynb #f73c41ef
 class OrcBytes(NamedTuple):
     "Where the bytes of an ORC file are."
     columns: dict[str, int]  # data of each column
     footers: int             # of the file and of all stripes
 
+# %% ../../nbs/02k_formats.costs.ipynb #e62ef535
 class OrcTail(NamedTuple):
     "What the end of an ORC file says."
     codec: int
@@ -153,6 +161,7 @@ class OrcTail(NamedTuple):
     stripes: list[bytes]  # messages
     length: int           # of the tail
 
+# %% ../../nbs/02k_formats.costs.ipynb #0bd0d078
 def orc_tail(data: bytes) -> OrcTail:
     "The postscript and the footer."
     size = data[-1]
@@ -163,11 +172,12 @@ def orc_tail(data: bytes) -> OrcTail:
     names, ids = [n.decode() for n in root[3]], unpack_varints(root[2][0])
     return OrcTail(codec, names, ids, footer[3], 1 + size + length)
 
-# %% ../../nbs/02k_formats.costs.ipynb #72e54b78
+# %% ../../nbs/02k_formats.costs.ipynb #5d78a977
 INDEXES = (6, 7, 8)  # kinds of a stream that hold no data
 
 def _numbers(message: dict, *fields: int) -> list[int]: return [message.get(k, [0])[0] for k in fields]
 
+# %% ../../nbs/02k_formats.costs.ipynb #9d195d1a
 def stripe_bytes(data: bytes, stripe: dict, tail: OrcTail) -> Counter:
     "Bytes of the data of each column in a stripe."
     start, index, length, footer = _numbers(stripe, 1, 2, 3, 4)
@@ -178,6 +188,7 @@ def stripe_bytes(data: bytes, stripe: dict, tail: OrcTail) -> Counter:
         sizes[tail.names[np.searchsorted(tail.ids, column, side="right") - 1]] += size
     return sizes
 
+# %% ../../nbs/02k_formats.costs.ipynb #d54783f6
 def orc_bytes(
     path: Any,  # an ORC file
 ) -> OrcBytes:
@@ -189,7 +200,7 @@ def orc_bytes(
     footers = tail.length + sum(_numbers(s, 4)[0] for s in stripes)
     return OrcBytes({name: sizes[name] for name in tail.names}, footers)
 
-# %% ../../nbs/02k_formats.costs.ipynb #a0bed9e9
+# %% ../../nbs/02k_formats.costs.ipynb #49893861
 TAIL = {"parquet": 1 << 16, "orc": 1 << 14}  # what a reader fetches first: the footer may be in it
 
 def parquet_bytes(path: Any, fragment, columns: set, filter=None) -> int:
@@ -201,6 +212,7 @@ def parquet_bytes(path: Any, fragment, columns: set, filter=None) -> int:
     data = sum(c.total_compressed_size for c in chunks if c.path_in_schema.partition(".")[0] in columns)
     return max(meta.serialized_size + 8, min(TAIL["parquet"], Path(path).stat().st_size)) + data
 
+# %% ../../nbs/02k_formats.costs.ipynb #f1ad553e
 def bytes_needed(
     path: Any,                 # a CSV, ORC or Parquet file
     columns: Sequence[str],    # names

@@ -29,7 +29,7 @@ from .frames import to_arrow
 from .periods import add_period, check_card, parse_time, positive_value
 from .read import BUNDLED, read_table
 
-# %% ../../nbs/02j_formats.datasets.ipynb #83a458b6
+# %% ../../nbs/02j_formats.datasets.ipynb #92d29368
 def source_path(s: Settings) -> "str | Path":
     "Where the table is: a bundled name, or a path relative to the card."
     return s.data.source if s.data.source in BUNDLED or "://" in s.data.source else s.home / s.data.source
@@ -39,6 +39,7 @@ class Prepared(NamedTuple):
     kept: pa.Table
     rejected: pa.Table  # those without a time
 
+# %% ../../nbs/02j_formats.datasets.ipynb #79ad6e5c
 def prepare(
     s: Settings,
 ) -> Prepared:  # raises BadInput
@@ -52,12 +53,13 @@ def prepare(
     valid = pc.is_valid(table[time])
     return Prepared(table.filter(valid), table.filter(pc.invert(valid)))
 
-# %% ../../nbs/02j_formats.datasets.ipynb #57315b4f
+# %% ../../nbs/02j_formats.datasets.ipynb #0212e2ca
 def sample_rows(table: pa.Table, n: int) -> pa.Table:
     "At most `n` rows, evenly spread; 0 means all."
     if not n or n >= len(table): return table
     return table.take(np.linspace(0, len(table) - 1, n).astype(int))
 
+# %% ../../nbs/02j_formats.datasets.ipynb #b5c97dfb
 def assign_roles(
     counts: int,  # periods
     train: int,   # leading periods to learn from; 0: three fifths
@@ -130,7 +132,7 @@ class Dataset:
         "The target of these rows, in any kind of table, as 1.0, 0.0, or nan where the label is missing."
         return label_values(to_arrow(table, [self.target])[self.target], self.positive)
 
-# %% ../../nbs/02j_formats.datasets.ipynb #7abfbe0a
+# %% ../../nbs/02j_formats.datasets.ipynb #ac772557
 def describe_columns(table: pa.Table, key: str, s: Settings) -> dict:
     "Types of the columns, those that may be features, and those that nothing can use."
     d, own = s.data, (key, "_row")
@@ -140,6 +142,7 @@ def describe_columns(table: pa.Table, key: str, s: Settings) -> dict:
                 features=[f.name for f in free if is_feature_type(f.type)],
                 unused=[f.name for f in free if not is_feature_type(f.type)])
 
+# %% ../../nbs/02j_formats.datasets.ipynb #dc56d0ea
 def make_manifest(table: pa.Table, key: str, periods: list[dict], positive: str, s: Settings) -> dict:
     "What a later stage must know to read the data set."
     d = s.data
@@ -158,7 +161,7 @@ def check_classes(table: pa.Table, key: str, periods: list[dict], s: Settings) -
             raise BadInput(f"{shown(s.data.source)} column '{s.data.target}': {span} hold only "
                            "one of its two values; change [data] train or [data] period")
 
-# %% ../../nbs/02j_formats.datasets.ipynb #294ce0bb
+# %% ../../nbs/02j_formats.datasets.ipynb #b448332d
 def write_periods(table: pa.Table, key: str, periods: list[dict], out: Path) -> None:
     "One folder per period, the rows of a period being one slice."
     for old in out.glob("*=*/*.parquet"): old.unlink()
@@ -169,6 +172,7 @@ def write_periods(table: pa.Table, key: str, periods: list[dict], out: Path) -> 
             pq.write_table(data.slice(start, period["rows"]), tmp, **options)
         start += period["rows"]
 
+# %% ../../nbs/02j_formats.datasets.ipynb #81afb44d
 def set_aside(rejected: pa.Table, path: Path) -> None:
     "Rows that could not be placed, with the reason; no file where there are none."
     path.unlink(missing_ok=True)
@@ -176,13 +180,14 @@ def set_aside(rejected: pa.Table, path: Path) -> None:
     reasons = pa.array([["no time"]] * len(rejected))
     with core.atomic(path) as tmp: pq.write_table(rejected.append_column("reasons", reasons), tmp)
 
-# %% ../../nbs/02j_formats.datasets.ipynb #a87ce1ae
+# %% ../../nbs/02j_formats.datasets.ipynb #ec4b2b42
 def count_periods(table: pa.Table, key: str, train: int) -> list[dict]:  # value, rows, role
     "The periods of a table, in order."
     counts = sorted((c["values"], c["counts"]) for c in pc.value_counts(table[key]).to_pylist())
     roles = assign_roles(len(counts), train)
     return [dict(value=value, rows=n, role=role) for (value, n), role in zip(counts, roles)]
 
+# %% ../../nbs/02j_formats.datasets.ipynb #dc371356
 def ingest(
     s: Settings,
 ) -> Dataset:  # in `build/<name>/`; raises BadInput

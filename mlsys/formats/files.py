@@ -54,12 +54,13 @@ def file_kind(
         raise BadInput(f"{shown_place(path)}: {TITLES[kind]} is compressed inside; unpack the .gz first")
     return kind
 
-# %% ../../nbs/02c_formats.files.ipynb #558c8620
+# %% ../../nbs/02c_formats.files.ipynb #cc8f6a13
 class Place(NamedTuple):
     "A file system, and a path in it."
     disk: pa.fs.FileSystem
     path: str
 
+# %% ../../nbs/02c_formats.files.ipynb #ea0e3f03
 def locate(
     path: Any,               # a file, a folder, or a URL
     filesystem: Any = None,  # of pyarrow or fsspec; default: the one that the path names
@@ -72,7 +73,7 @@ def locate(
     except (ValueError, ImportError) as e: raise BadInput(f"{path}: {e}") from None
     return Place(pa.fs.PyFileSystem(pa.fs.FSSpecHandler(disk)), root)
 
-# %% ../../nbs/02c_formats.files.ipynb #193ed294
+# %% ../../nbs/02c_formats.files.ipynb #180d0fb3
 def _listing(place: Place, path: Any) -> list[pa.fs.FileInfo]:
     "What is there: the file itself, or everything in the folder."
     try:
@@ -83,10 +84,12 @@ def _listing(place: Place, path: Any) -> list[pa.fs.FileInfo]:
         reason = first_line(e, type(e).__name__)
         raise BadInput(f"{shown_place(path)}: cannot be reached ({reason})") from None
 
+# %% ../../nbs/02c_formats.files.ipynb #13b9216b
 def is_hidden(file: str, root: str) -> bool:
     "Does the name of a file, or of a folder on the way to it, begin with `_` or `.`?"
     return any(x.startswith(("_", ".")) for x in PurePosixPath(file).relative_to(root).parts)
 
+# %% ../../nbs/02c_formats.files.ipynb #49dc76a5
 def data_files(place: Place, path: Any) -> list[str]:
     "The data files at a place, in order; names that begin with `_` or `.` are not data."
     infos = _listing(place, path)
@@ -98,15 +101,17 @@ def data_files(place: Place, path: Any) -> list[str]:
         if not size: raise BadInput(f"{shown_place(name)}: the file is empty; it should hold a table")
     return [name for name, _ in files]
 
-# %% ../../nbs/02c_formats.files.ipynb #119a90a7
+# %% ../../nbs/02c_formats.files.ipynb #fcb27c5c
 def _keys_of(file: str, root: str) -> dict:
     "The hive keys in the path of a file, as text."
     folders = PurePosixPath(file).relative_to(root).parts[:-1]
     pairs = dict(x.split("=", 1) for x in folders if "=" in x)
     return {k: None if v == "__HIVE_DEFAULT_PARTITION__" else unquote(v) for k, v in pairs.items()}
 
+# %% ../../nbs/02c_formats.files.ipynb #785d14ef
 def _is_whole(text: str | None) -> bool: return text is None or re.fullmatch(r"-?\d{1,9}", text) is not None
 
+# %% ../../nbs/02c_formats.files.ipynb #a98bcaa6
 def hive_keys(files: list[str], root: str) -> list[dict]:
     "The hive keys of files: one dict per file; numbers where all values of a key are whole numbers."
     keys = [_keys_of(f, root) for f in files]
@@ -117,7 +122,7 @@ def hive_keys(files: list[str], root: str) -> list[dict]:
     def value(name, text): return int(text) if name in numbers and text is not None else text
     return [{name: value(name, text) for name, text in of_file.items()} for of_file in keys]
 
-# %% ../../nbs/02c_formats.files.ipynb #418b4c66
+# %% ../../nbs/02c_formats.files.ipynb #51b23ca0
 @dataclass(frozen=True)
 class Part:
     "One file of a table."
@@ -136,6 +141,7 @@ class Part:
         packed = "gzip" if self.name.endswith(".gz") else None
         return self.disk.open_input_stream(self.path, compression=packed)
 
+# %% ../../nbs/02c_formats.files.ipynb #726473f1
 def find_parts(
     path: Any,                           # a file, a folder, or a URL
     filesystem: Any = None,              # of pyarrow or fsspec; default: the one that the path names
@@ -151,7 +157,7 @@ def find_parts(
     keys, kind = hive_keys(files, place.path), next(iter(kinds))
     return [Part(place.disk, f, f.lower(), kind, k, tuple(read_dictionary)) for f, k in zip(files, keys)]
 
-# %% ../../nbs/02c_formats.files.ipynb #5f0506b1
+# %% ../../nbs/02c_formats.files.ipynb #0a2fd095
 @dataclass(frozen=True)
 class Scan:
     "What is wanted of a table."
@@ -161,6 +167,7 @@ class Scan:
     filter: pads.Expression | None = None
     rows: int = 65_536                     # at most in a batch, about
 
+# %% ../../nbs/02c_formats.files.ipynb #7884fd50
 def damaged(path: Any, kind: str, error: Exception) -> BadInput:
     "The error for a Parquet, ORC or Arrow file that cannot be read."
     place = shown_place(path)
@@ -169,6 +176,7 @@ def damaged(path: Any, kind: str, error: Exception) -> BadInput:
     reason = first_line(error, type(error).__name__).rpartition("': ")[2].partition(". ")[0]
     return BadInput(f"{place}: not a readable {kind} file ({reason}); was it copied completely?")
 
+# %% ../../nbs/02c_formats.files.ipynb #fc271a5e
 def read_columnar(path: Any, read: Callable[[], Any], kind: str) -> Any:
     "What `read()` gives; damage is a sentence."
     try: return read()
@@ -196,11 +204,12 @@ class Reader:
         while (batch := read_columnar(self.part.path, following, TITLES[self.part.kind])) is not None:
             if len(batch): yield batch
 
-# %% ../../nbs/02c_formats.files.ipynb #4711828e
+# %% ../../nbs/02c_formats.files.ipynb #009f6869
 def parquet_format(read_dictionary: tuple = ()) -> pads.ParquetFileFormat:
     "How Parquet is read everywhere in this package: checksums are compared."
     return pads.ParquetFileFormat(page_checksum_verification=True, dictionary_columns=read_dictionary)
 
+# %% ../../nbs/02c_formats.files.ipynb #f6fce887
 class ScannedReader(Reader):
     "A format that Arrow scans by itself."
     def format(self) -> pads.FileFormat: raise NotImplementedError
@@ -223,7 +232,7 @@ class ScannedReader(Reader):
                 piece, schema=scan.full, columns=scan.columns, filter=scan.filter, batch_size=scan.rows,
                 batch_readahead=1, fragment_readahead=1).to_batches()
 
-# %% ../../nbs/02c_formats.files.ipynb #02df6f34
+# %% ../../nbs/02c_formats.files.ipynb #7c70cdc3
 class ParquetReader(ScannedReader):
     "Parquet: row groups that the filter rules out are not read."
     def format(self) -> pads.FileFormat: return parquet_format(self.part.read_dictionary)
@@ -232,6 +241,7 @@ class ParquetReader(ScannedReader):
         "Row groups: inside a fragment Arrow reads ahead as far as it can, and memory grows with the file."
         return self.fragment.split_by_row_group(scan.filter, scan.full)
 
+# %% ../../nbs/02c_formats.files.ipynb #577fa354
 class ArrowReader(ScannedReader):
     "Arrow's own file: memory as it lay in another process, so every batch is validated."
     def format(self) -> pads.FileFormat: return pads.IpcFileFormat()
@@ -306,19 +316,21 @@ class OrcReader(PieceReader):
             yield validated(stripe)
         if rows != file.nrows: raise pa.ArrowInvalid(f"{rows:,} of {file.nrows:,} rows are there")
 
-# %% ../../nbs/02c_formats.files.ipynb #d2070005
+# %% ../../nbs/02c_formats.files.ipynb #9f663fef
 class Observed(NamedTuple):
     "What a block of a text file shows."
     types: dict[str, pa.DataType]
     missing: Counter
     rows: int
 
+# %% ../../nbs/02c_formats.files.ipynb #222992e7
 def observe_table(table: pa.Table) -> Observed:
     "Types, missing values and rows of a block whose types were inferred."
     columns = {c: table[c] for c in table.column_names}
     missing = Counter({c: nested_null_count(x) for c, x in columns.items()})
     return Observed({c: observed_type(x) for c, x in columns.items()}, missing, len(table))
 
+# %% ../../nbs/02c_formats.files.ipynb #44385c12
 class TextReader(PieceReader):
     "A text file: every byte has to be read, and its types be guessed."
     def observe(self) -> Iterator[Observed]: raise NotImplementedError

@@ -59,7 +59,7 @@ def dialect(
     if t.is_struct(kind): return pa.struct([f.with_type(dialect(f.type)) for f in kind])
     return kind
 
-# %% ../../nbs/02f_formats.frames.ipynb #9be9583c
+# %% ../../nbs/02f_formats.frames.ipynb #107cd9e5
 def _dialect_schema(schema: pa.Schema) -> pa.Schema:
     "The schema in this dialect; notes that other libraries left for themselves are dropped."
     fields = [f.with_type(dialect(f.type)).with_metadata(_notes(f.metadata)) for f in schema]
@@ -69,6 +69,7 @@ def _notes(metadata: Mapping | None) -> dict | None:
     "Metadata without what pandas and polars write for themselves."
     return {k: v for k, v in (metadata or {}).items() if k != b"pandas" and not k.startswith(b"_PL_")} or None
 
+# %% ../../nbs/02f_formats.frames.ipynb #4394a4c1
 def _plain(table: pa.Table, columns: Sequence[str] | None) -> pa.Table:
     "These columns in this dialect."
     check_columns(table.column_names)
@@ -77,7 +78,7 @@ def _plain(table: pa.Table, columns: Sequence[str] | None) -> pa.Table:
     if table.schema.equals(schema, check_metadata=True): return table
     return table.replace_schema_metadata(schema.metadata).cast(schema)
 
-# %% ../../nbs/02f_formats.frames.ipynb #d4f5dd25
+# %% ../../nbs/02f_formats.frames.ipynb #c561fd46
 def is_path(data: Any) -> bool:
     "A file, a folder, a URL or the name of a bundled table?"
     return isinstance(data, (str, os.PathLike))
@@ -86,6 +87,7 @@ def _module(data: Any) -> str:
     "The library that a value comes from."
     return type(data).__module__.partition(".")[0]
 
+# %% ../../nbs/02f_formats.frames.ipynb #e2e70d52
 def is_lazy_polars(data: Any) -> bool:
     "A query of polars that has not run?"
     return _module(data) == "polars" and type(data).__name__ == "LazyFrame"
@@ -94,7 +96,7 @@ def is_polars(data: Any) -> bool:
     "A frame of polars, lazy or not?"
     return is_lazy_polars(data) or (_module(data) == "polars" and type(data).__name__ == "DataFrame")
 
-# %% ../../nbs/02f_formats.frames.ipynb #e32b781d
+# %% ../../nbs/02f_formats.frames.ipynb #9ea7f038
 def _from_pandas(frame: pd.DataFrame, columns: Sequence[str] | None) -> pa.Table:
     "A pandas frame without its index."
     check_columns(frame.columns)
@@ -102,6 +104,7 @@ def _from_pandas(frame: pd.DataFrame, columns: Sequence[str] | None) -> pa.Table
     arrays = [_from_series(frame[c], c) for c in columns]
     return _plain(pa.table(arrays, names=columns) if columns else pa.table({}), None)
 
+# %% ../../nbs/02f_formats.frames.ipynb #7146c816
 def _from_series(series: pd.Series, name: str) -> pa.Array | pa.ChunkedArray:
     "A column of pandas."
     try: return pa.array(series, from_pandas=True)
@@ -109,13 +112,14 @@ def _from_series(series: pd.Series, name: str) -> pa.Array | pa.ChunkedArray:
         why = (str(e).splitlines() or [type(e).__name__])[0]
         raise BadInput(f"column '{name}': its values are of different kinds ({why}); make them one") from None
 
-# %% ../../nbs/02f_formats.frames.ipynb #996301d1
+# %% ../../nbs/02f_formats.frames.ipynb #8dbc0468
 def _from_polars(frame: Any, columns: Sequence[str] | None) -> pa.Table:
     "A polars frame; a lazy one computes only the columns that are wanted."
     if is_lazy_polars(frame):
         frame = frame.select(check_wanted(columns, frame.collect_schema().names())).collect()
     return _plain(frame.select(check_wanted(columns, frame.columns)).to_arrow(), None)
 
+# %% ../../nbs/02f_formats.frames.ipynb #40716648
 def _from_mapping(columns: Mapping) -> pa.Table:
     "A mapping of columns, each a sequence or an array."
     check_columns(columns)
@@ -123,6 +127,7 @@ def _from_mapping(columns: Mapping) -> pa.Table:
     except (pa.ArrowException, TypeError, ValueError) as e:
         raise BadInput(f"the columns do not make a table: {str(e).splitlines()[0]}") from None
 
+# %% ../../nbs/02f_formats.frames.ipynb #c04938fc
 def _as_column(values: Any) -> Any:
     "NaN in an array of NumPy or pandas is a missing value; in a list it is a number."
     ours = isinstance(values, (np.ndarray, pd.Series, pd.Index))
@@ -134,7 +139,7 @@ def _from_path(path: str | os.PathLike, columns: Sequence[str] | None) -> pa.Tab
     try: return _plain(open_table(path, columns).read(), None)
     except TypeMismatch: return _plain(open_table(path, columns, types="all").read(), None)
 
-# %% ../../nbs/02f_formats.frames.ipynb #ab6d126b
+# %% ../../nbs/02f_formats.frames.ipynb #7c8411d7
 def _in_memory(data: Any, columns: Sequence[str] | None) -> pa.Table | None:
     "A table that is held as a whole; None for what streams."
     if isinstance(data, pa.Table): return _plain(data, columns)
@@ -144,6 +149,7 @@ def _in_memory(data: Any, columns: Sequence[str] | None) -> pa.Table | None:
     if is_polars(data): return _from_polars(data, columns)
     return _plain(read_table(data), columns) if is_path(data) and is_bundled(data) else None
 
+# %% ../../nbs/02f_formats.frames.ipynb #2b15bb5d
 def to_arrow(
     data: Any,                             # any table, or a path
     columns: Sequence[str] | None = None,  # names, in this order; None: all
@@ -191,7 +197,7 @@ def to_batches(
     if is_path(data): return _plain_stream(open_stream(data, rows, columns, types="all"), None, rows)
     return _plain_stream(_stream(data, rows), columns, rows)
 
-# %% ../../nbs/02f_formats.frames.ipynb #c4002040
+# %% ../../nbs/02f_formats.frames.ipynb #0fbcf8f5
 def positions(
     rows: Any,  # whole numbers, or one Boolean per row
 ) -> np.ndarray:  # int64
@@ -199,6 +205,7 @@ def positions(
     rows = np.asarray(rows)
     return np.flatnonzero(rows) if rows.dtype == bool else rows.astype(np.int64)
 
+# %% ../../nbs/02f_formats.frames.ipynb #ea9cc4a6
 def take_rows(
     data: Any,  # what was given: any table
     rows: Any,  # positions (whole numbers, any order) or a Boolean mask, NumPy
@@ -216,7 +223,7 @@ def take_rows(
     taken = table.take(pa.array(rows))
     return taken.to_reader() if isinstance(data, pa.RecordBatchReader) else taken
 
-# %% ../../nbs/02f_formats.frames.ipynb #4c8f4d11
+# %% ../../nbs/02f_formats.frames.ipynb #877a10d6
 NULLABLE = {pa.int8(): pd.Int8Dtype(), pa.int16(): pd.Int16Dtype(), pa.int32(): pd.Int32Dtype(),
             pa.int64(): pd.Int64Dtype(), pa.uint8(): pd.UInt8Dtype(), pa.uint16(): pd.UInt16Dtype(),
             pa.uint32(): pd.UInt32Dtype(), pa.uint64(): pd.UInt64Dtype(), pa.float32(): pd.Float32Dtype(),
@@ -227,19 +234,21 @@ def _mapper(frame: pd.DataFrame):
     if len(frame.columns) and all(isinstance(d, pd.ArrowDtype) for d in frame.dtypes): return pd.ArrowDtype
     return NULLABLE.get if any(d in NULLABLE.values() for d in frame.dtypes) else None
 
+# %% ../../nbs/02f_formats.frames.ipynb #64498674
 def _to_pandas(table: pa.Table, given: pd.DataFrame, aligned: bool) -> pd.DataFrame:
     "A table as pandas, in the style of a frame, with its index where rows belong together."
     frame = table.to_pandas(types_mapper=_mapper(given))
     if aligned: frame.index = given.index
     return frame
 
-# %% ../../nbs/02f_formats.frames.ipynb #4ed8db54
+# %% ../../nbs/02f_formats.frames.ipynb #04bd20ad
 def _to_polars(table: pa.Table, given: Any) -> Any:
     "A table as polars, lazy where that was given."
     import polars
     frame = polars.from_arrow(table)
     return frame.lazy() if is_lazy_polars(given) else frame
 
+# %% ../../nbs/02f_formats.frames.ipynb #788482e2
 def like(
     table: pa.Table,        # new columns, such as scores
     given: Any,             # what the user gave
@@ -252,6 +261,7 @@ def like(
     if isinstance(given, pa.RecordBatch): return _one_batch(table)
     return table
 
+# %% ../../nbs/02f_formats.frames.ipynb #0efb77e7
 def _one_batch(table: pa.Table) -> pa.RecordBatch:
     "A table as one batch, also where it has no rows."
     return (table.combine_chunks().to_batches() or [pa.RecordBatch.from_pylist([], table.schema)])[0]

@@ -30,7 +30,7 @@ from .files import parquet_format
 from .frames import to_arrow
 from .where import parse_where
 
-# %% ../../nbs/02l_formats.layout.ipynb #2cc0ab02
+# %% ../../nbs/02l_formats.layout.ipynb #f8fb383c
 @dataclass(frozen=True)
 class Layout:
     "How a table lies on disk; the defaults are those of pyarrow."
@@ -40,6 +40,7 @@ class Layout:
     dictionary: bool = True  # encode repeated values as codes
     codec: str = "snappy"    # compression of the pages
 
+# %% ../../nbs/02l_formats.layout.ipynb #1a10f342
 def write_layout(
     table: Any,     # any table
     layout: Layout,
@@ -55,16 +56,17 @@ def write_layout(
         compression=layout.codec, use_dictionary=layout.dictionary, write_page_checksum=True)
     pads.write_dataset(
         table, str(folder), format=parquet, file_options=options, partitioning=folders,
-        partitioning_flavor=folders and "hive", max_rows_per_group=layout.rows, min_rows_per_group=layout.rows,
-        use_threads=False)
+        partitioning_flavor=folders and "hive", use_threads=False,
+        max_rows_per_group=layout.rows, min_rows_per_group=layout.rows)
     return time.perf_counter() - start
 
-# %% ../../nbs/02l_formats.layout.ipynb #f5a0e635
+# %% ../../nbs/02l_formats.layout.ipynb #d0e9905c
 class Query(NamedTuple):
     "What somebody reads of a table."
     columns: list[str]
     where: str | None = None  # a SQL condition
 
+# %% ../../nbs/02l_formats.layout.ipynb #976ab5ba
 class Measured(NamedTuple):
     "What a layout costs."
     layout: Layout
@@ -79,6 +81,7 @@ class Measured(NamedTuple):
     @property
     def cost(self) -> float: return sum(self.read_mb.values()) + 0.1 * self.disk_mb  # disk is cheap: a tenth
 
+# %% ../../nbs/02l_formats.layout.ipynb #fba61b80
 def measure_layout(
     table: pa.Table,
     layout: Layout,
@@ -93,9 +96,10 @@ def measure_layout(
         answers = {name: read_counted(folder, *query) for name, query in queries.items()}
         read_s = time.perf_counter() - start
     read_mb = {name: a.bytes / 1e6 for name, a in answers.items()}
-    return Measured(layout, disk_mb, write_s, read_s, read_mb, {name: len(a.table) for name, a in answers.items()})
+    rows = {name: len(a.table) for name, a in answers.items()}
+    return Measured(layout, disk_mb, write_s, read_s, read_mb, rows)
 
-# %% ../../nbs/02l_formats.layout.ipynb #a836a9d9
+# %% ../../nbs/02l_formats.layout.ipynb #4ffee1df
 CODECS, GROUP_ROWS, MAX_FOLDERS = ("none", "snappy", "lz4", "zstd"), (4_096, 16_384, 65_536, 1_048_576), 50
 
 def can_partition(column: pa.ChunkedArray) -> bool:
@@ -105,6 +109,7 @@ def can_partition(column: pa.ChunkedArray) -> bool:
     if pa.types.is_integer(kind): return True
     return pa.types.is_string(kind) and not any(re.fullmatch(r"-?\d+", v or "") for v in values.to_pylist())
 
+# %% ../../nbs/02l_formats.layout.ipynb #bed4499c
 def layout_choices(
     table: pa.Table,
     queries: dict[str, Query],
@@ -145,13 +150,14 @@ class Advice:
             lines.append(f"{m.choice}: the queries read {read:+.0%}, the files take {disk:+.0%}")
         return lines or ["nothing that was tried pays: leave it as it is"]
 
-# %% ../../nbs/02l_formats.layout.ipynb #f4adf74c
+# %% ../../nbs/02l_formats.layout.ipynb #f9eaf8d8
 def spread_runs(table: pa.Table, rows: int, run: int = 4_096) -> pa.Table:
     "Evenly spaced runs of rows: neighbours stay neighbours, which compression and row groups live on."
     if len(table) <= rows: return table
     starts = np.linspace(0, len(table) - run, max(1, rows // run)).astype(int)
     return pa.concat_tables(table.slice(i, run) for i in starts).combine_chunks()
 
+# %% ../../nbs/02l_formats.layout.ipynb #6dc43da3
 CHOICE_WORDS = {"sort": "sorted by {}", "rows": "groups of {:,}", "partition": "a folder per {}",
                 "dictionary": "no dictionaries", "codec": "codec {}"}
 
@@ -159,13 +165,14 @@ def choice_words(change: dict) -> str:
     "A change to a layout in words."
     return ", ".join(CHOICE_WORDS[k].format(v) for k, v in change.items() if v != "")
 
+# %% ../../nbs/02l_formats.layout.ipynb #e7b7198a
 def check_queries(table: pa.Table, queries: dict[str, Query]) -> None:
     "The columns of the queries must be there."
     for columns, _ in queries.values():
         for c in columns:
             if c not in table.column_names: raise BadInput(f"no column '{c}'{nearest(c, table.column_names)}")
 
-# %% ../../nbs/02l_formats.layout.ipynb #1714b372
+# %% ../../nbs/02l_formats.layout.ipynb #10ded9ac
 LEAST_GAIN = 0.03  # a choice that improves the cost by less is not taken
 
 def try_round(table: pa.Table, queries: dict, best: Measured, changes: list[dict]) -> list[Measured]:
@@ -176,6 +183,7 @@ def try_round(table: pa.Table, queries: dict, best: Measured, changes: list[dict
     pays = winner.cost < (1 - LEAST_GAIN) * best.cost
     return [m._replace(kept=pays and m is winner) for m in measured]
 
+# %% ../../nbs/02l_formats.layout.ipynb #585395e0
 def advise(
     table: Any,                 # any table
     queries: dict[str, Query],  # by name; a pair (columns, condition) will do
@@ -190,5 +198,5 @@ def advise(
     for changes in layout_choices(sample, queries):
         tried += try_round(sample, queries, best, changes)
         best = next(m for m in reversed(tried) if m.kept)
-    assert all(m.rows == best.rows for m in tried)  # a layout changes how long an answer takes, never the answer
+    assert all(m.rows == best.rows for m in tried)  # a layout changes what an answer costs, never the answer
     return Advice(best.layout, tried, len(sample) / len(table))

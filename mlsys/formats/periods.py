@@ -51,7 +51,7 @@ def check_card(
         if name not in s.data.exclude and table[name].null_count == len(table):
             raise BadInput(f"{where} column '{name}': no row has a value; list it under [data] exclude")
 
-# %% ../../nbs/02i_formats.periods.ipynb #cce4c980
+# %% ../../nbs/02i_formats.periods.ipynb #3434be7f
 def _check_two(values: list, s: Settings) -> None:
     "A target must have exactly two values."
     if len(values) == 2: return
@@ -60,6 +60,7 @@ def _check_two(values: list, s: Settings) -> None:
     raise BadInput(f"{shown(s.data.source)} column '{s.data.target}': the target has {count} ({some}); "
                    "it must have exactly two: derive a yes-or-no column from it")
 
+# %% ../../nbs/02i_formats.periods.ipynb #3267f7d4
 def positive_value(
     column: pa.ChunkedArray,  # the target
     s: Settings,
@@ -73,7 +74,7 @@ def positive_value(
         raise BadInput(f"[data] positive = {positive}: the target '{s.data.target}' has only {known}")
     return positive or texts[1]
 
-# %% ../../nbs/02i_formats.periods.ipynb #238742a1
+# %% ../../nbs/02i_formats.periods.ipynb #5e9939c4
 def parse_time(
     column: pa.ChunkedArray,
     where: str,  # words for the error: file and column
@@ -85,6 +86,7 @@ def parse_time(
         return pc.assume_timezone(column.cast(pa.timestamp("us"), safe=False), "UTC")
     return parse_time_values(column.to_pandas(), t.is_integer(kind) or t.is_floating(kind), where)
 
+# %% ../../nbs/02i_formats.periods.ipynb #8fb77d1a
 def parse_time_values(values: pd.Series, seconds: bool, where: str) -> pa.Array:
     "Seconds since 1970, or texts, as time stamps."
     how = {"unit": "s"} if seconds else {"format": "mixed"}
@@ -95,7 +97,7 @@ def parse_time_values(values: pd.Series, seconds: bool, where: str) -> pa.Array:
     raise BadInput(f"{where}, row {first + 1}: {values.iloc[first]!r} is not a time ({count}); "
                    "write times as 2013-04-01T12:00:00")
 
-# %% ../../nbs/02i_formats.periods.ipynb #81adcb1c
+# %% ../../nbs/02i_formats.periods.ipynb #37b5ad79
 PERIOD_FORMATS = {"year": "%Y", "quarter": "", "month": "%Y-%m", "week": "%G-W%V", "day": "%Y-%m-%d",
                   "hour": "%Y-%m-%dT%H"}
 MIN_PERIODS = 5
@@ -103,6 +105,7 @@ MIN_PERIODS = 5
 def _quarters(times: pa.Array) -> pa.Array:
     return pc.binary_join_element_wise("Q", pc.quarter(times).cast(pa.string()), "")
 
+# %% ../../nbs/02i_formats.periods.ipynb #e99e9b93
 def period_labels(
     times: pa.Array,  # timestamps
     unit: str,        # a key of `PERIOD_FORMATS`
@@ -114,6 +117,7 @@ def period_labels(
     if unit != "quarter": return pc.strftime(times, format=PERIOD_FORMATS[unit])
     return _quarters(times) if single else pc.binary_join_element_wise(years, _quarters(times), "-")
 
+# %% ../../nbs/02i_formats.periods.ipynb #0bd700a9
 def choose_unit(
     times: pa.Array,  # timestamps
 ) -> str:             # a unit, or `""` where even hours give too few periods
@@ -121,7 +125,7 @@ def choose_unit(
     counts = ((unit, pc.count_distinct(period_labels(times, unit)).as_py()) for unit in PERIOD_FORMATS)
     return next((unit for unit, n in counts if n >= MIN_PERIODS), "")
 
-# %% ../../nbs/02i_formats.periods.ipynb #fcc00273
+# %% ../../nbs/02i_formats.periods.ipynb #b196bd08
 FOLDS = 10
 
 def fold_labels(
@@ -135,6 +139,7 @@ def fold_labels(
     codes = entity.combine_chunks().dictionary_encode(null_encoding="encode").indices.to_numpy()
     return pa.array(rng.integers(0, FOLDS, codes.max() + 1)[codes].astype(str))
 
+# %% ../../nbs/02i_formats.periods.ipynb #a654c327
 def block_labels(times: pa.Array) -> pa.Array:
     "Ten blocks of equal size in the order of time, for a table too short for calendar units."
     rank = np.argsort(np.argsort(times.to_numpy(zero_copy_only=False), kind="stable"), kind="stable")
@@ -149,7 +154,7 @@ def own_month(table: pa.Table, times: pa.Array) -> pa.Array | None:
     if (ends["max"] - ends["min"]).days > 366 or not agrees or agrees < 0.95: return None
     return pc.utf8_lpad(own.cast(pa.string()), 2, "0")
 
-# %% ../../nbs/02i_formats.periods.ipynb #58f92e17
+# %% ../../nbs/02i_formats.periods.ipynb #b8b1605a
 class Cut(NamedTuple):
     "A table with the column by which it is cut, as text, and the name of that column."
     table: pa.Table
@@ -160,6 +165,7 @@ def row_labels(table: pa.Table, times: pa.Array | None, unit: str, s: Settings) 
     if times is not None: return period_labels(times, unit) if unit else block_labels(times)
     return fold_labels(len(table), table[s.data.entity] if s.data.entity else None, s.run.seed)
 
+# %% ../../nbs/02i_formats.periods.ipynb #aa501c25
 def add_period(
     table: pa.Table,
     s: Settings,

@@ -30,12 +30,13 @@ from .files import TEXT_KINDS, Part, Reader, Scan, TextReader, find_parts, reade
 from .text import TypeMismatch, check_names, csv_convert_options, shown_place, type_null_lists
 from .where import parse_where
 
-# %% ../../nbs/02e_formats.read.ipynb #cfcb8d6b
+# %% ../../nbs/02e_formats.read.ipynb #ddb767da
 class ColumnType(NamedTuple):
     "The type of a column so far, and the file that made it so."
     type: pa.DataType
     path: str
 
+# %% ../../nbs/02e_formats.read.ipynb #7a07ac5a
 def promote_column(known: ColumnType, kind: pa.DataType, name: str, part: Part) -> ColumnType:
     "The type of a column after one more file; in a CSV anything is text."
     both = promote(known.type, kind)
@@ -45,6 +46,7 @@ def promote_column(known: ColumnType, kind: pa.DataType, name: str, part: Part) 
                        f"{shown_place(known.path)}; convert one of the two")
     return known if both == known.type else ColumnType(both, part.path)
 
+# %% ../../nbs/02e_formats.read.ipynb #e78c682d
 def merge_schemas(parts: list[Part], schemas: list[pa.Schema]) -> pa.Schema:
     "The schema of all files together; of a single file, its own."
     if len(schemas) == 1: return schemas[0]
@@ -63,13 +65,14 @@ def with_keys(schema: pa.Schema, parts: list[Part]) -> pa.Schema:
         if key not in schema.names: schema = schema.append(pa.field(key, pa.string() if text else pa.int32()))
     return schema
 
-# %% ../../nbs/02e_formats.read.ipynb #d2737a39
+# %% ../../nbs/02e_formats.read.ipynb #90e0111a
 class TextTypes(NamedTuple):
     "What all rows of text files show."
     types: dict[str, pa.DataType]
     missing: Counter  # by column
     rows: int
 
+# %% ../../nbs/02e_formats.read.ipynb #b0be4156
 def promote_text(a: pa.DataType, b: pa.DataType, name: str, part: Part) -> pa.DataType:
     "What holds both: in a CSV anything is text, in JSON a number is not."
     times = pa.string() in (a, b) and any(map(pa.types.is_temporal, (a, b)))  # a time in JSON is text
@@ -125,8 +128,8 @@ class LazyTable:
         "All of it, in memory."
         return pa.Table.from_batches(self.batches(), self.schema)
 
-# %% ../../nbs/02e_formats.read.ipynb #8b0cb31e
-Types = dict | pa.Schema | str | None  # of columns: {name: type}, a schema, or "all": those that all rows show
+# %% ../../nbs/02e_formats.read.ipynb #ed8d2e74
+Types = dict | pa.Schema | str | None  # {column: type}, a schema, or "all": those that all rows show
 
 def parse_types(types: Types) -> dict[str, pa.DataType]:
     "Types as given: names like `string`, or Arrow's."
@@ -134,6 +137,7 @@ def parse_types(types: Types) -> dict[str, pa.DataType]:
     try: return {n: pa.type_for_alias(k) if isinstance(k, str) else k for n, k in given.items()}
     except ValueError as e: raise BadInput(f"types: {e}") from None
 
+# %% ../../nbs/02e_formats.read.ipynb #bada2f84
 def with_types(schema: pa.Schema, types: dict[str, pa.DataType]) -> pa.Schema:
     "A schema with some types replaced; columns of which only later blocks know are added."
     for name, kind in types.items():
@@ -141,7 +145,7 @@ def with_types(schema: pa.Schema, types: dict[str, pa.DataType]) -> pa.Schema:
         schema = schema.set(i, pa.field(name, kind)) if i >= 0 else schema.append(pa.field(name, kind))
     return schema
 
-# %% ../../nbs/02e_formats.read.ipynb #f60870f8
+# %% ../../nbs/02e_formats.read.ipynb #2504e389
 def full_schema(readers: list[Reader], types: Types) -> pa.Schema:
     "All columns of a table, with the types that are given, or, for text and `all`, those of all rows."
     parts, schemas = [r.part for r in readers], [r.schema for r in readers]
@@ -150,6 +154,7 @@ def full_schema(readers: list[Reader], types: Types) -> pa.Schema:
     merged = with_keys(merge_schemas(parts, [with_types(s, known) for s in schemas]), parts)
     return with_types(merged, known)
 
+# %% ../../nbs/02e_formats.read.ipynb #93900b32
 def check_known(names: Sequence[str], schema: pa.Schema, path: Any) -> None:
     "Columns that somebody names must be there."
     for name in names:
@@ -219,7 +224,7 @@ def is_bundled(path: Any) -> bool:
     "Is it the name of a bundled table? A file of that name comes first."
     return str(path) in BUNDLED and not Path(path).exists()
 
-# %% ../../nbs/02e_formats.read.ipynb #94915234
+# %% ../../nbs/02e_formats.read.ipynb #112ee40a
 def read_table(
     source: Any,                           # a file, a folder, a URL, or the name of a bundled table
     columns: Sequence[str] | None = None,  # names, in this order; None: all
@@ -231,7 +236,8 @@ def read_table(
         return table if columns is None else table.select(columns)
     if "://" not in str(source) and not Path(source).exists():
         names = ", ".join(BUNDLED)
-        raise BadInput(f"{shown(source)}: no such file, and no bundled table of that name ({names}); check [data] source")
+        raise BadInput(f"{shown(source)}: no such file, and no bundled table of that name ({names}); "
+                       "check [data] source")
     try: table = open_table(source, columns).read()
     except TypeMismatch: table = open_table(source, columns, types="all").read()
     if len(table) == 0: raise BadInput(f"{shown_place(source)}: it has a header but no rows")
@@ -249,12 +255,13 @@ def open_stream(
     table = open_table(path, columns, types=types)
     return pa.RecordBatchReader.from_batches(table.schema, table.batches(rows))
 
-# %% ../../nbs/02e_formats.read.ipynb #dbc4c5d0
+# %% ../../nbs/02e_formats.read.ipynb #86964189
 class Batches(NamedTuple):
     "A table piece by piece."
     batches: Iterator[pa.RecordBatch]
     typed: bool  # False: a CSV, whose columns come as text
 
+# %% ../../nbs/02e_formats.read.ipynb #6f0021a8
 def open_batches(
     path: Any,                            # as for `open_table`, or the name of a bundled table
     rows: int = 65_536,                   # at a time

@@ -24,13 +24,14 @@ import pyarrow.json
 # %% ../../nbs/02b_formats.text.ipynb #171d4c16
 from ..core import BadInput, shown
 
-# %% ../../nbs/02b_formats.text.ipynb #5d8cf6ab
+# %% ../../nbs/02b_formats.text.ipynb #a51c46a1
 NULLS = ["", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "#N/A"]  # spellings of a missing value
 BLOCK = 1 << 22  # bytes of text that are parsed at a time
 
 class TypeMismatch(BadInput):
     "A value of a text file is not of the type that its beginning promised."
 
+# %% ../../nbs/02b_formats.text.ipynb #930f6cdd
 def shown_place(path: Any) -> str:
     "A path or URL as a message shows it."
     return str(path) if "://" in str(path) else shown(path)
@@ -70,7 +71,7 @@ def check_header(
         raise BadInput(f"{place}: the header has no {delimiter!r} but {header.count(other)} of {other!r}; "
                        f"save the file with {delimiter!r} between the fields")
 
-# %% ../../nbs/02b_formats.text.ipynb #7699282b
+# %% ../../nbs/02b_formats.text.ipynb #a0847632
 def check_ragged(path: Any, rows: list) -> None:
     "Rows with a wrong number of fields, as Arrow hands them over, are an error."
     if not rows: return
@@ -78,6 +79,7 @@ def check_ragged(path: Any, rows: list) -> None:
     raise BadInput(f"{shown_place(path)} line {row.number}: {row.actual_columns} fields where the header has "
                    f"{row.expected_columns}{more}; quote fields that hold the delimiter: {row.text[:60]!r}")
 
+# %% ../../nbs/02b_formats.text.ipynb #a1ad661d
 def not_utf8(path: Any, column: str, opened: Callable[[], BinaryIO]) -> BadInput:
     "The error for bytes that are not UTF-8; it tells where the first of them are."
     place = shown_place(path)
@@ -85,17 +87,19 @@ def not_utf8(path: Any, column: str, opened: Callable[[], BinaryIO]) -> BadInput
         for number, line in enumerate(io.BufferedReader(file), 1):
             try: line.decode("utf-8")
             except UnicodeDecodeError as e:
-                return BadInput(f"{place} line {number}, column '{column}': byte 0x{line[e.start]:02x} is not UTF-8; "
+                byte = f"byte 0x{line[e.start]:02x}"
+                return BadInput(f"{place} line {number}, column '{column}': {byte} is not UTF-8; "
                                 "save the file as UTF-8 (`iconv -f latin1 -t utf-8`)")
     return BadInput(f"{place} column '{column}': not UTF-8; save the file as UTF-8")
 
-# %% ../../nbs/02b_formats.text.ipynb #8363b2ac
+# %% ../../nbs/02b_formats.text.ipynb #53d56050
 class TextSource(NamedTuple):
     "Where a text comes from."
     path: Any                          # for messages
     open: Callable[[], BinaryIO]       # its bytes, unpacked, from the start
     delimiter: str = ","
 
+# %% ../../nbs/02b_formats.text.ipynb #4b84ffe3
 @dataclass(frozen=True)
 class CsvBlocks:
     "An opened CSV: its schema, and its batches."
@@ -112,12 +116,13 @@ class CsvBlocks:
             yield batch
         check_ragged(self.path, self.ragged)
 
-# %% ../../nbs/02b_formats.text.ipynb #186c21a7
+# %% ../../nbs/02b_formats.text.ipynb #ed9fc108
 def csv_convert_options(types: dict | None = None, columns: list | None = None) -> pa.csv.ConvertOptions:
     "How a field becomes a value, everywhere in this package."
     return pa.csv.ConvertOptions(null_values=NULLS, strings_can_be_null=True, column_types=types or {},
                                  include_columns=columns or [])
 
+# %% ../../nbs/02b_formats.text.ipynb #89526479
 @contextlib.contextmanager
 def open_csv(
     source: TextSource,
@@ -136,7 +141,7 @@ def open_csv(
             yield CsvBlocks(source.path, reader, ragged)
     except (pa.ArrowException, OSError, KeyError) as e: raise csv_error(source, str(e), names) from None
 
-# %% ../../nbs/02b_formats.text.ipynb #1d558994
+# %% ../../nbs/02b_formats.text.ipynb #db7fb62d
 class CsvComplaint(NamedTuple):
     "What Arrow's reader says of a value that it cannot convert."
     column: str
@@ -144,6 +149,7 @@ class CsvComplaint(NamedTuple):
     kind: str    # the type that was promised
     reason: str
 
+# %% ../../nbs/02b_formats.text.ipynb #baf34921
 def parse_complaint(message: str, names: list[str]) -> CsvComplaint | None:
     "The column, line, type and reason in an error of Arrow; None where it is of another sort."
     pattern = r"In CSV column #(\d+): (?:Row #(\d+): )?CSV conversion error to ([^:]+): (.*)"
@@ -153,11 +159,12 @@ def parse_complaint(message: str, names: list[str]) -> CsvComplaint | None:
     column = names[int(at)] if int(at) < len(names) else f"number {int(at) + 1}"
     return CsvComplaint(column, f" line {int(line):,}" if line else "", kind, reason.splitlines()[0])
 
-# %% ../../nbs/02b_formats.text.ipynb #815b1558
+# %% ../../nbs/02b_formats.text.ipynb #f0b4dca7
 def type_mismatch(place: str, c: CsvComplaint) -> TypeMismatch:
     "The error for a value that is not of its column's type."
-    return TypeMismatch(f"{place}{c.line}, column '{c.column}': {c.reason}, but the beginning of the file holds {c.kind}; "
-                        f"give types={{'{c.column}': 'string'}}, or convert the file, which reads it all first")
+    return TypeMismatch(f"{place}{c.line}, column '{c.column}': {c.reason}, but the beginning of the file "
+                        f"holds {c.kind}; give types={{'{c.column}': 'string'}}, or convert the file, "
+                        "which reads it all first")
 
 # %% ../../nbs/02b_formats.text.ipynb #f39cee8c
 def csv_error(source: TextSource, message: str, names: list[str]) -> BadInput:
@@ -171,12 +178,13 @@ def csv_error(source: TextSource, message: str, names: list[str]) -> BadInput:
     reason = first_line(message, "it cannot be read")
     return BadInput(f"{place}: {reason}; mend that line, or copy the file again")
 
-# %% ../../nbs/02b_formats.text.ipynb #7dc52b04
+# %% ../../nbs/02b_formats.text.ipynb #8ff905a0
 def no_empty_lines(batch: pa.RecordBatch | pa.Table) -> pa.RecordBatch | pa.Table:
     "A table of one column with empty text for missing values, so that no line of a CSV is empty."
     if batch.num_columns > 1: return batch
     return pa.table({batch.schema.names[0]: batch.column(0).cast(pa.string()).fill_null("")})
 
+# %% ../../nbs/02b_formats.text.ipynb #680e1e97
 def infer_batch(batch: pa.RecordBatch) -> pa.Table:
     "A batch that was read as text, with the types that a CSV reader sees in it."
     text = io.BytesIO()
@@ -202,7 +210,7 @@ def line_blocks(
         number += block.count(b"\n")
     if rest: yield rest + b"\n", number
 
-# %% ../../nbs/02b_formats.text.ipynb #4d8b87d0
+# %% ../../nbs/02b_formats.text.ipynb #fcd9f325
 def type_null_lists(schema: pa.Schema) -> pa.Schema:
     "The same schema with numbers in lists that hold only nulls."
     def fill(kind, inside=False):
@@ -211,25 +219,27 @@ def type_null_lists(schema: pa.Schema) -> pa.Schema:
         return pa.list_(fill(kind.value_type, True)) if pa.types.is_list(kind) else kind
     return pa.schema([(f.name, fill(f.type)) for f in schema])
 
+# %% ../../nbs/02b_formats.text.ipynb #dc3427fb
 def _parse_json(block: bytes, schema: pa.Schema | None) -> pa.Table:
     "A block by Arrow's reader; with a schema, anything else is an error."
     unexpected = "error" if schema else "infer"
     parse = pa.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior=unexpected)
     return pa.json.read_json(pa.BufferReader(block), pa.json.ReadOptions(block_size=len(block) + 1), parse)
 
-# %% ../../nbs/02b_formats.text.ipynb #d8416807
+# %% ../../nbs/02b_formats.text.ipynb #56f7236b
 def validated(batch: pa.RecordBatch | pa.Table) -> pa.RecordBatch | pa.Table:
     "The batch, after every offset and every text in it has been looked at."
     batch.validate(full=True)
     return batch
 
+# %% ../../nbs/02b_formats.text.ipynb #319cef78
 def _parse_objects(block: bytes, schema: pa.Schema | None) -> pa.Table:
     "A block as a table, with lists that keep their nulls."
     table = _parse_json(block, schema and type_null_lists(schema))
     lists = schema is None and any(pa.types.is_nested(t) for t in table.schema.types)
     return validated(_parse_json(block, type_null_lists(table.schema)) if lists else table)
 
-# %% ../../nbs/02b_formats.text.ipynb #6b3c4a21
+# %% ../../nbs/02b_formats.text.ipynb #f4147044
 def _check_objects(block: bytes, number: int, path: Any) -> None:
     "Every line must be an object."
     other = re.search(rb"^[ \t\r]*[^{ \t\r\n][^\r\n]{0,40}", block, re.M)
@@ -238,6 +248,7 @@ def _check_objects(block: bytes, number: int, path: Any) -> None:
     place = f"{shown_place(path)} line {line}"
     raise BadInput(f"{place}: not a JSON object: {text!r}; write one {{...}} per line")
 
+# %% ../../nbs/02b_formats.text.ipynb #d3087457
 def parse_lines(
     block: bytes,                    # whole lines
     number: int,                     # of the first of them

@@ -38,7 +38,7 @@ def condition_error(
     rest = where.encode()[at - START:].decode("utf-8", "replace").strip() if START <= at < 1 << 32 else ""
     return BadInput(f"where: {reason}" + (f", at '{rest[:30]}'" if rest else f", in '{where[:60]}'"))
 
-# %% ../../nbs/02d_formats.where.ipynb #bed91d0f
+# %% ../../nbs/02d_formats.where.ipynb #336721a6
 @cache
 def _parser():
     import duckdb  # here, so that only who gives a condition waits for it
@@ -48,6 +48,7 @@ def too_complex(where: str, error: Exception) -> BadInput:
     "The error for a condition that a library gives up on."
     return BadInput(f"where: {first_line(error, 'it is too deep')}, in '{where[:60]}'")
 
+# %% ../../nbs/02d_formats.where.ipynb #65309815
 def _serialize(where: str) -> list[dict]:
     "What DuckDB's parser says of a statement with this condition, and of one with `true`."
     import duckdb
@@ -56,6 +57,7 @@ def _serialize(where: str) -> list[dict]:
     try: return list(map(json.loads, _parser().cursor().execute(query, statements).fetchall()[0]))
     except duckdb.Error as e: raise too_complex(where, e) from None
 
+# %% ../../nbs/02d_formats.where.ipynb #d4c05875
 def parse_tree(
     where: str,
 ) -> dict:  # DuckDB's node; raises BadInput
@@ -71,10 +73,11 @@ def parse_tree(
         raise condition_error(where, -1, "it must be one condition, like distance > 1000")
     return tree
 
-# %% ../../nbs/02d_formats.where.ipynb #90b45320
+# %% ../../nbs/02d_formats.where.ipynb #4aa01526
 def _is_text(kind: pa.DataType) -> bool:
     return any(f(kind) for f in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view))
 
+# %% ../../nbs/02d_formats.where.ipynb #9f69ff3c
 def moment(text: str, kind: pa.DataType) -> pa.Scalar:
     "A time as written, in the unit of a column where that is exact; without a zone it is UTC."
     stamp, zone = pd.Timestamp(text), getattr(kind, "tz", None)
@@ -84,7 +87,7 @@ def moment(text: str, kind: pa.DataType) -> pa.Scalar:
     try: return exact.cast(kind)
     except pa.ArrowInvalid: return exact
 
-# %% ../../nbs/02d_formats.where.ipynb #aa205e12
+# %% ../../nbs/02d_formats.where.ipynb #d2cf2600
 def _number(text: str, kind: pa.DataType) -> pa.Scalar | None:
     if pa.types.is_decimal(kind): return pa.scalar(Decimal(text))
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)): return None
@@ -95,9 +98,11 @@ def _string(text: str, kind: pa.DataType) -> pa.Scalar | None:
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind): return moment(text, kind)
     return pa.scalar(text).cast(kind) if pa.types.is_time(kind) else None
 
+# %% ../../nbs/02d_formats.where.ipynb #dbe76b38
 def _boolean(text: str, kind: pa.DataType) -> pa.Scalar | None:
     return pa.scalar(text.lower() == "true") if pa.types.is_boolean(kind) else None
 
+# %% ../../nbs/02d_formats.where.ipynb #f833f820
 LITERALS: dict[str, Callable] = {"INTEGER": _number, "NUMERIC": _number, "NUMBER": _number, "STRING": _string,
                                  "BOOLEAN": _boolean}
 
@@ -110,7 +115,7 @@ def constant(
     make = LITERALS.get(literal)
     return make(text, kind) if make else None
 
-# %% ../../nbs/02d_formats.where.ipynb #b648bdf1
+# %% ../../nbs/02d_formats.where.ipynb #903cbaee
 COMPARE = {"COMPARE_EQUAL": "__eq__", "COMPARE_NOTEQUAL": "__ne__", "COMPARE_LESSTHAN": "__lt__",
            "COMPARE_GREATERTHAN": "__gt__", "COMPARE_LESSTHANOREQUALTO": "__le__",
            "COMPARE_GREATERTHANOREQUALTO": "__ge__"}
@@ -122,6 +127,7 @@ class LikeOperator(NamedTuple):
     ignore_case: bool
     negated: bool
 
+# %% ../../nbs/02d_formats.where.ipynb #ef1f1baf
 LIKE = {"~~": LikeOperator(False, False), "!~~": LikeOperator(False, True),
         "~~*": LikeOperator(True, False), "!~~*": LikeOperator(True, True)}
 
@@ -231,12 +237,13 @@ def columns_in(tree: Any) -> list[str]:
     inner = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else []
     return list(dict.fromkeys(name for x in inner for name in columns_in(x)))
 
-# %% ../../nbs/02d_formats.where.ipynb #c835276f
+# %% ../../nbs/02d_formats.where.ipynb #a92e4fb6
 class Filter(NamedTuple):
     "A condition for Arrow, and the columns that it uses."
     expression: pads.Expression
     columns: list[str]
 
+# %% ../../nbs/02d_formats.where.ipynb #7b1a4c0c
 def parse_where(
     where: str,         # `distance > 1000 and carrier in ('UA', 'DL')`
     schema: pa.Schema,  # the columns there are

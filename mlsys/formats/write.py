@@ -51,7 +51,7 @@ def orc_type(
     if t.is_struct(kind): return pa.struct([(f.name, orc_type(f.type)) for f in kind])
     return pa.list_(orc_type(kind.value_type)) if hasattr(kind, "value_type") and t.is_nested(kind) else kind
 
-# %% ../../nbs/02g_formats.write.ipynb #8ad2e545
+# %% ../../nbs/02g_formats.write.ipynb #6f0aeee4
 def jsonable(value: Any) -> Any:
     "A Python value as JSON can hold it; a map is a list of pairs."
     if type(value) is tuple: return jsonable(dict(key=value[0], value=value[1]))
@@ -62,15 +62,17 @@ def jsonable(value: Any) -> Any:
     if isinstance(value, (Decimal, timedelta)): return str(value)
     return value.isoformat() if hasattr(value, "isoformat") else value
 
+# %% ../../nbs/02g_formats.write.ipynb #7a592226
 def _texts(column: pa.Array, text: Callable[[Any], str]) -> pa.Array:
     "Each value as text, by a Python function."
     return pa.array([None if v is None else text(v) for v in column.to_pylist()], pa.string())
 
-# %% ../../nbs/02g_formats.write.ipynb #d86148af
+# %% ../../nbs/02g_formats.write.ipynb #194744d0
 def _is_binary(kind: pa.DataType) -> bool:
     t = pa.types
     return any(f(kind) for f in (t.is_binary, t.is_large_binary, t.is_fixed_size_binary, t.is_binary_view))
 
+# %% ../../nbs/02g_formats.write.ipynb #d86b0d76
 def _cast_for_text(column: pa.Array) -> pa.Array:
     "Types of Arrow that no text writer knows, as their nearest neighbours."
     t, kind = pa.types, column.type
@@ -79,13 +81,14 @@ def _cast_for_text(column: pa.Array) -> pa.Array:
     if odd_text: return column.cast(pa.string())
     return column.cast(pa.int64()) if t.is_duration(kind) else column
 
+# %% ../../nbs/02g_formats.write.ipynb #68518774
 def _cast_for_json(column: pa.Array) -> pa.Array:
     "A time is text; NaN and infinity are missing."
     if pa.types.is_temporal(column.type): return column.cast(pa.string())
     if not pa.types.is_floating(column.type): return column
     return pc.if_else(pc.is_finite(column), column, pa.scalar(None, column.type))
 
-# %% ../../nbs/02g_formats.write.ipynb #a52abc1c
+# %% ../../nbs/02g_formats.write.ipynb #934206df
 def flat_column(
     column: pa.Array,
     kind: str,          # `csv` or `jsonl`
@@ -99,6 +102,7 @@ def flat_column(
     column = _cast_for_text(column)
     return _cast_for_json(column) if kind == "jsonl" else column
 
+# %% ../../nbs/02g_formats.write.ipynb #3513429e
 def flat_table(table: pa.Table, kind: str) -> pa.Table:
     "A table as a text format can hold it."
     columns = [flat_column(c.combine_chunks(), kind) for c in table.columns]
@@ -113,7 +117,7 @@ class ParquetWriter:
     def write(self, table: pa.Table) -> None: self.file.write_table(table, row_group_size=len(table))
     def close(self) -> None: self.file.close()
 
-# %% ../../nbs/02g_formats.write.ipynb #671df793
+# %% ../../nbs/02g_formats.write.ipynb #a41a12f8
 class DeferredErrors(io.RawIOBase):
     "A file whose write errors are kept until they are asked for."
     def __init__(self, path: Path):
@@ -136,6 +140,7 @@ class DeferredErrors(io.RawIOBase):
         except OSError as e: self.error = self.error or e
         self.raise_error()
 
+# %% ../../nbs/02g_formats.write.ipynb #0097de20
 class OrcWriter:
     "ORC with zstd; a table without rows is a table."
     def __init__(self, path: Path, schema: pa.Schema, name: str):
@@ -162,7 +167,7 @@ def check_orc_range(column: pa.ChunkedArray, name: str) -> None:
         reason = "a time before 1678 or after 2261, which ORC cannot hold; use Parquet"
         raise BadInput(f"column '{name}': {reason}") from None
 
-# %% ../../nbs/02g_formats.write.ipynb #4d106daa
+# %% ../../nbs/02g_formats.write.ipynb #9ecfd09a
 def _plain_dictionary(kind: pa.DataType) -> pa.DataType:
     return kind.value_type if pa.types.is_dictionary(kind) else plain_inside(kind)
 
@@ -171,6 +176,7 @@ def plain_inside(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_struct(kind): return pa.struct([f.with_type(_plain_dictionary(f.type)) for f in kind])
     return pa.list_(_plain_dictionary(kind.value_type)) if pa.types.is_list(kind) else kind
 
+# %% ../../nbs/02g_formats.write.ipynb #3b185d6c
 def extend_dictionary(column: pa.DictionaryArray, known: pa.Array, name: str) -> pa.DictionaryArray:
     "The same values with the categories that are known, and then the column's own."
     new = column.dictionary.filter(pc.invert(pc.is_in(column.dictionary, known)))
@@ -207,12 +213,13 @@ class ArrowWriter:
         self.file.close()
         self.sink.close()
 
-# %% ../../nbs/02g_formats.write.ipynb #3fae1592
+# %% ../../nbs/02g_formats.write.ipynb #76a13f6a
 def _text_sink(path: Path, name: str) -> pa.NativeFile:
     "The file to write text to, packed if its name says so."
     packed = str(name).lower().endswith(".gz")
     return pa.CompressedOutputStream(str(path), "gzip") if packed else pa.OSFile(str(path), "wb")
 
+# %% ../../nbs/02g_formats.write.ipynb #f92c83da
 class CsvWriter:
     "CSV or TSV, also gzipped."
     def __init__(self, path: Path, schema: pa.Schema, name: str):
@@ -228,7 +235,7 @@ class CsvWriter:
         self.file.close()
         self.sink.close()
 
-# %% ../../nbs/02g_formats.write.ipynb #d615a364
+# %% ../../nbs/02g_formats.write.ipynb #03f1deda
 def json_pairs(schema: pa.Schema) -> str:
     "The arguments of DuckDB's `json_object` for columns c0, c1, ...; what is nested is JSON text already."
     def pair(i, field):
@@ -236,6 +243,7 @@ def json_pairs(schema: pa.Schema) -> str:
         return f"'{name}', {'json' if nested else ''}(c{i})"
     return ", ".join(pair(i, f) for i, f in enumerate(schema))
 
+# %% ../../nbs/02g_formats.write.ipynb #275a1586
 class JsonLinesWriter:
     "JSON Lines, also gzipped."
     def __init__(self, path: Path, schema: pa.Schema, name: str):
