@@ -22,13 +22,14 @@ def _fetch_again(repo, oids: set) -> set:
     if not (oids and repo.config["core"].get("remote")): return oids
     with open_remote(repo) as there: return fetch(repo, there.odb, oids)
 
-# %% ../../nbs/04d_versioning.checkout.ipynb #0c646010
+# %% ../../nbs/04d_versioning.checkout.ipynb #0809bbf3
 def _require(repo, files: dict) -> None:
     "These files ({hash: name}) are sound; what is not is fetched from the default remote, if there is one."
     wrong = _fetch_again(repo, damaged_files(repo, files))
     if not wrong: return
     raise BadInput(f"{shown(repo.root_dir)}: {files[min(wrong)]} is missing or damaged "
-                   f"({len(wrong)} of {len(files)} files); save that version's files again, or `mlsys version pull` from a remote that has them")
+                   f"({len(wrong)} of {len(files)} files); save that version's files again, "
+                   "or `mlsys version pull` from a remote that has them")
 
 # %% ../../nbs/04d_versioning.checkout.ipynb #f0cd828d
 def require_files(

@@ -33,13 +33,14 @@ def _git_init(folder: Path, files: Mapping) -> None:
         git.add([str(folder / name) for name in files])
         git.commit("the first settings")
 
-# %% ../../nbs/04g_versioning.experiments.ipynb #6db7c913
+# %% ../../nbs/04g_versioning.experiments.ipynb #6f8910e9
 def _repo_files(script: str, params: Mapping) -> dict:
     "{name: text} of the files of a new repository."
     stage = dict(cmd=f'"{sys.executable}" train.py', deps=["train.py"], params=list(params),
                  metrics=[{"metrics.json": {"cache": False}}])
     return {"train.py": script, "params.yaml": yaml.safe_dump(dict(params)),
-            "dvc.yaml": yaml.safe_dump({"stages": {"train": stage}}), ".dvc/config": "[core]\n    analytics = false\n",
+            "dvc.yaml": yaml.safe_dump({"stages": {"train": stage}}),
+            ".dvc/config": "[core]\n    analytics = false\n",
             ".dvc/.gitignore": "/cache\n/tmp\n/site\n/config.local\n"}
 
 # %% ../../nbs/04g_versioning.experiments.ipynb #5f39f905
@@ -95,13 +96,14 @@ def experiments_table(
     values = {run.name: _values(run.data.params) | _values(run.data.metrics) for run in _list_runs(folder)}
     return pd.DataFrame.from_dict(values, orient="index").sort_index().rename_axis("run")
 
-# %% ../../nbs/04g_versioning.experiments.ipynb #5bce44d0
+# %% ../../nbs/04g_versioning.experiments.ipynb #ba369b02
 def _check_params(folder, name: str, params: Mapping, known: Mapping) -> None:
     "A run may set only parameters that there are."
     unknown = set(params) - set(known)
     if not unknown: return
     first = min(unknown)
-    raise BadInput(f"{shown(folder)}: run '{name}' sets '{first}', which is no parameter{nearest(first, known)}")
+    raise BadInput(f"{shown(folder)}: run '{name}' sets '{first}', "
+                   f"which is no parameter{nearest(first, known)}")
 
 # %% ../../nbs/04g_versioning.experiments.ipynb #dab28aa1
 def _run(folder, name: str, params: Mapping) -> None:

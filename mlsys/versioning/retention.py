@@ -53,7 +53,7 @@ def _reasons(snaps: list, days: float, keep: Iterable, now: datetime) -> dict:
     why = {rev: reason for rev, reason in why.items() if reason}
     return _data_of_models(snap for snap in snaps if snap.rev in why) | why
 
-# %% ../../nbs/04e_versioning.retention.ipynb #836a7a75
+# %% ../../nbs/04e_versioning.retention.ipynb #d2536573
 def retention_plan(
     snaps: list[Snapshot],         # all of a store
     days: float,                   # retention; 0: for ever
@@ -63,7 +63,7 @@ def retention_plan(
     "Which versions go, which stay, and why."
     why = _reasons(snaps, days, list(keep), now or datetime.now(timezone.utc))
     old = f"older than {days:g} days"
-    rows = [(snap.rev, snap.time, snap.message, snap.rev not in why, why.get(snap.rev, old)) for snap in snaps]
+    rows = [(x.rev, x.time, x.message, x.rev not in why, why.get(x.rev, old)) for x in snaps]
     return pd.DataFrame(rows, columns=["rev", "time", "message", "goes", "why"]).set_index("rev")
 
 # %% ../../nbs/04e_versioning.retention.ipynb #80a54600
