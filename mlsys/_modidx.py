@@ -3135,6 +3135,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                   'mlsys/versioning/changes.py'),
                                           'mlsys.versioning.changes._failures': ( 'versioning.changes.html#_failures',
                                                                                   'mlsys/versioning/changes.py'),
+                                          'mlsys.versioning.changes._name': ( 'versioning.changes.html#_name',
+                                                                              'mlsys/versioning/changes.py'),
                                           'mlsys.versioning.changes._names': ( 'versioning.changes.html#_names',
                                                                                'mlsys/versioning/changes.py'),
                                           'mlsys.versioning.changes._no_space': ( 'versioning.changes.html#_no_space',

@@ -8,7 +8,7 @@ __all__ = []
 # %% ../../nbs/08_evaluation.ipynb #52efd344
 import lazy_loader
 
-# %% ../../nbs/08_evaluation.ipynb #1bd4ec44
+# %% ../../nbs/08_evaluation.ipynb #33e0d45a
 __doc__ = (__doc__ or "") + """
 
     from mlsys.evaluation import Predictions, measure_parts, permutation_importance, resample, worst_slices
@@ -20,7 +20,6 @@ __doc__ = (__doc__ or "") + """
 """
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "resampling": ["Estimate", "resample"],
-    "metrics": ["auc"],
     "predictions": ["Predictions", "measure_parts"],
     "decisions": ["ThresholdRule"],
     "slices": ["fairness", "worst_slices"],

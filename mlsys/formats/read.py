@@ -21,13 +21,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
-import pyarrow.dataset as pads
 
 # %% ../../nbs/02e_formats.read.ipynb #14351506
 from ..core import BadInput, nearest, shown
 from .columns import promote
 from .files import TEXT_KINDS, Part, Reader, Scan, TextReader, find_parts, reader_of
-from .text import TypeMismatch, check_names, csv_convert_options, shown_place, type_null_lists
+from .text import TypeMismatch, csv_convert_options, shown_place, type_null_lists
 from .where import parse_where
 
 # %% ../../nbs/02e_formats.read.ipynb #ddb767da
