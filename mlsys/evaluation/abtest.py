@@ -20,14 +20,15 @@ from scipy import special, stats
 from ..core import BadInput, nearest
 from .resampling import Interval
 
-# %% ../../nbs/08m_evaluation.abtest.ipynb #b1a15c58
+# %% ../../nbs/08m_evaluation.abtest.ipynb #2362e558
 def arms(
     units,                # who or what is treated alike: a customer, a session, a row
     experiment: str,      # its name; another name deals anew
     share: float = 0.5,   # of units in arm B
 ) -> np.ndarray:          # bool (units,): True is B
     "The arm of each unit, by a keyed hash: the same in every process and for ever, with nothing to store."
-    if not 0 < share < 1: raise BadInput(f"experiment '{experiment}': share of B is {share}; it must lie between 0 and 1")
+    if not 0 < share < 1:
+        raise BadInput(f"experiment '{experiment}': share of B is {share}; it must lie between 0 and 1")
     key = hashlib.sha256(experiment.encode()).hexdigest()[:16]
     return pd.util.hash_array(np.asarray(units).astype(str).astype(object), hash_key=key) < share * 2.0**64
 
@@ -119,7 +120,7 @@ def sample_ratio_p(
     evidence -= b * math.log(share) + a * math.log1p(-share)
     return float(min(1.0, math.exp(-min(evidence, 700.0))))
 
-# %% ../../nbs/08m_evaluation.abtest.ipynb #a9eb2f4f
+# %% ../../nbs/08m_evaluation.abtest.ipynb #3d759a15
 class Arms(NamedTuple):
     "One metric in both arms."
     a: Moments = Moments()
@@ -140,9 +141,9 @@ class Experiment:
     name: str
     primary: str                                    # the metric that decides
     lift: float                                     # difference worth finding, in its unit
-    guardrails: dict = field(default_factory=dict)  # metric -> harm (a fall of the mean) that is still tolerated
+    guardrails: dict = field(default_factory=dict)  # metric -> tolerated harm (fall of the mean)
     share: float = 0.5                              # of units in B
-    level: float = 0.05                             # chance of a wrong verdict, over the whole life of the test
+    level: float = 0.05  # chance of a wrong verdict, over the whole life of the test
     sums: dict = field(default_factory=dict)        # metric -> Arms
     ratio_p: float = 1.0                            # lowest p-value of the sample ratio so far
     until: float = -math.inf                        # latest time seen
@@ -178,7 +179,8 @@ class Experiment:
     def _clock(self, times):
         "The clock may stand, but not run backwards."
         if times.min() >= self.until: return float(times.max())
-        raise BadInput(f"experiment '{self.name}': a batch begins at {times.min():g}, but {self.until:g} has been counted; sort by time")
+        raise BadInput(f"experiment '{self.name}': a batch begins at {times.min():g}, but {self.until:g} has "
+                       f"been counted; sort by time")
 
     def _added(self, metric, x, b):
         "Both arms of a metric with more outcomes."
@@ -186,7 +188,8 @@ class Experiment:
         return Arms(was.a + Moments.of(x[~b]), was.b + Moments.of(x[b]))
 
     def interval(self, metric: str) -> Interval:
-        "Of the mean difference so far, with probability 1 - level at all looks; infinite while nothing is known."
+        """Of the mean difference so far, with probability 1 - level at all looks; infinite while nothing
+        is known."""
         arm = self.sums.get(metric, Arms())
         se = math.sqrt(arm.a.se2 + arm.b.se2)
         if min(arm.a.n, arm.b.n) < MIN_ARM or not se > 0: return Interval(-math.inf, math.inf)
@@ -196,7 +199,8 @@ class Experiment:
     def analyse(self) -> InterimAnalysis:
         "What is known now; it may be asked as often as one likes."
         intervals = {m: self.interval(m) for m in self.metrics}
-        numbers = {m: dict(a=k.a.mean, b=k.b.mean, n_a=k.a.n, n_b=k.b.n, difference=k.difference, low=intervals[m].low,
+        numbers = {m: dict(a=k.a.mean, b=k.b.mean, n_a=k.a.n, n_b=k.b.n, difference=k.difference,
+                           low=intervals[m].low,
                            high=intervals[m].high) for m, k in self.sums.items()}
         return InterimAnalysis(*self._verdict(intervals), numbers)
 
@@ -206,11 +210,14 @@ class Experiment:
         broken = [m for m, harm in self.guardrails.items() if intervals[m].high < -harm]
         unknown = [m for m, harm in self.guardrails.items() if intervals[m].low < -harm]
         if self.ratio_p < 0.001:
-            return "invalid", (f"the arms do not hold the planned {1 - self.share:.0%} and {self.share:.0%} of the units "
+            return "invalid", (f"the arms do not hold the planned {1 - self.share:.0%} and {self.share:.0%} "
+                               f"of the units "
                                f"(p = {self.ratio_p:.1g})")
-        if broken: return "keep A", f"guardrail '{broken[0]}' falls by more than {self.guardrails[broken[0]]:g}"
+        if broken:
+            return "keep A", f"guardrail '{broken[0]}' falls by more than {self.guardrails[broken[0]]:g}"
         if high < 0: return "keep A", f"'{self.primary}' is lower with B"
-        if low > 0 and not unknown: return "take B", f"'{self.primary}' is higher with B, and no guardrail falls"
+        if low > 0 and not unknown:
+            return "take B", f"'{self.primary}' is higher with B, and no guardrail falls"
         if low > 0: return "go on", f"guardrail '{unknown[0]}' is not yet known"
         return "go on", f"'{self.primary}' may be higher or lower with B"
 

@@ -64,7 +64,8 @@ def probe(
     "A model and the rows it is to be looked at on."
     bundle = hasattr(model, "session") and hasattr(model, "kinds")
     if not bundle and not callable(model):
-        raise BadInput(f"a {type(model).__name__} is no model; give a bundle or a function that returns probabilities")
+        raise BadInput(f"a {type(model).__name__} is no model; give a bundle or a function that returns "
+                       f"probabilities")
     if bundle:
         raw = data if is_raw(data) else raw_inputs(to_arrow(data, list(model.kinds)), model.kinds)
         return Probe(lambda columns: run_onnx(model.session, columns).astype(float), raw)
@@ -102,4 +103,5 @@ def _check(test: Behaviour, move: np.ndarray, tolerance: float) -> dict:
     wrong = {"same": abs(move), "up": -move, "down": move}[test.answer]
     fails = wrong > tolerance
     low, high = stats.binomtest(int(fails.sum()), len(wrong)).proportion_ci(method="wilson")
-    return dict(must=test.answer, rows=len(wrong), fails=fails.mean(), low=low, high=high, worst=max(0.0, wrong.max()))
+    return dict(must=test.answer, rows=len(wrong), fails=fails.mean(), low=low, high=high,
+                worst=max(0.0, wrong.max()))

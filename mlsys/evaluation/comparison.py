@@ -56,9 +56,11 @@ def numeric_column(
     column: str,
 ) -> np.ndarray:  # float64 (rows,); missing values are the median
     "One column of the rows that were predicted, as numbers."
-    if column not in data.columns: raise BadInput(f"rule = {column} is not a column{nearest(column, data.columns)}")
+    if column not in data.columns:
+        raise BadInput(f"rule = {column} is not a column{nearest(column, data.columns)}")
     try: x = columns_of(data, predictions, [column])[column].cast(pa.float64()).to_numpy()
-    except pa.ArrowException: raise BadInput(f"rule = {column}: it holds no numbers; name a column that does") from None
+    except pa.ArrowException:
+        raise BadInput(f"rule = {column}: it holds no numbers; name a column that does") from None
     return np.where(np.isnan(x), np.nanmedian(x) if not np.isnan(x).all() else 0.0, x)
 
 def best_column(data, predictions: Predictions) -> str:
@@ -74,7 +76,8 @@ def rule_scores(
     test: Predictions,
     column: str,
 ) -> np.ndarray:         # probability of each test row
-    "A column as a rule: the direction that orders the validation rows better, and a rising curve to probabilities."
+    """A column as a rule: the direction that orders the validation rows better, and a rising curve to
+    probabilities."""
     before, now = numeric_column(data, valid, column), numeric_column(data, test, column)
     sign = 1 if auc(valid.y, before) >= 0.5 else -1
     known = np.sort(sign * before)
@@ -106,7 +109,8 @@ def human_labels(
     values = data.read([data.target], data.periods[:1])[data.target].unique().drop_null().to_pylist()
     by_value = {str(v).lower(): float(label_text(v) == data.positive) for v in values}
     known = {"1": 1.0, "0": 0.0} | by_value
-    folders = {s.home / "labels" / core.table_name(s): "*.jsonl", core.folder(s, "labeling"): "**/answers*.jsonl"}
+    folders = {s.home / "labels" / core.table_name(s): "*.jsonl",
+               core.folder(s, "labeling"): "**/answers*.jsonl"}
     events = [(int(e["row"]), str(e.get("annotator", "")), _label_of(e, known)) for e in desk_events(folders)]
     table = pd.DataFrame(events, columns=["row", "annotator", "label"])
     return table.drop_duplicates(["row", "annotator"], keep="last").dropna()

@@ -20,21 +20,23 @@ from .predictions import Predictions
 from .resampling import Estimate, Resamples
 from ..training.calibration import CALIBRATORS, Calibrator, fit_calibrator
 
-# %% ../../nbs/08i_evaluation.confidence.ipynb #a64c0596
+# %% ../../nbs/08i_evaluation.confidence.ipynb #aa348921
 def reliability(
     y: np.ndarray,          # truth
     p: np.ndarray,          # probabilities
     resamples: Resamples,
-) -> pd.DataFrame:          # one line per bin: mean score (`said`), share of positives (`true`) with its interval, rows
+) -> pd.DataFrame:  # one line per bin: mean score (`said`), positives (`true`) with interval, rows
     "The reliability curve."
     at = np.searchsorted(bin_edges(p), p, side="right")
     bins, n = at.max() + 1, resamples.draws.shape[1]
-    def by_bin(v): return np.bincount(resamples.group * bins + at, weights=v, minlength=n * bins).reshape(n, bins)
+    def by_bin(v):
+        return np.bincount(resamples.group * bins + at, weights=v, minlength=n * bins).reshape(n, bins)
     rows, said, true = by_bin(np.ones(len(y))), by_bin(p), by_bin(y)
     with np.errstate(invalid="ignore"): share = ((resamples.weights @ true) / (resamples.weights @ rows)).T
     low, high = Estimate(share[:, 0], share[:, 1:]).interval()
     count = rows.sum(0)
-    table = pd.DataFrame({"said": said.sum(0) / np.maximum(count, 1), "true": share[:, 0], "low": low, "high": high,
+    table = pd.DataFrame({"said": said.sum(0) / np.maximum(count, 1), "true": share[:, 0], "low": low,
+                          "high": high,
                           "rows": count.astype(int)})
     return table[table.rows > 0]
 
@@ -56,14 +58,15 @@ def choose_calibrator(
     losses = {kind: later_loss(kind) for kind in CALIBRATORS}
     return CalibratorChoice(fit_calibrator(min(losses, key=losses.get), y, p), losses)
 
-# %% ../../nbs/08i_evaluation.confidence.ipynb #f6e31591
+# %% ../../nbs/08i_evaluation.confidence.ipynb #9b16cc2a
 def recalibrate_forward(
     kind: str,           # one of `CALIBRATORS`
     valid: Predictions,
     test: Predictions,
     model: str,
 ) -> np.ndarray:         # probability of each test row
-    "Scores of each period through the curve of the period before it; the first through that of the validation rows."
+    """Scores of each period through the curve of the period before it; the first through that of the
+    validation rows."""
     p, out = test.scores[model], np.empty(len(test))
     before = valid.y, valid.scores[model]
     for period in sorted(set(test.period)):
@@ -72,14 +75,14 @@ def recalibrate_forward(
         before = test.y[mine], p[mine]
     return out
 
-# %% ../../nbs/08i_evaluation.confidence.ipynb #655826b5
+# %% ../../nbs/08i_evaluation.confidence.ipynb #dc3dd94d
 def nonconformity(y: np.ndarray, p: np.ndarray) -> np.ndarray:
     "Probability that the model did not give to what happened (Sadinle, Lei and Wasserman 2019)."
     return np.where(np.asarray(y) == 1, 1 - p, p)
 
 def conformal_limit(
     scores: np.ndarray,  # `nonconformity` of rows that no model was fitted to
-    coverage: float,     # share of sets that should hold the truth; at 1 and above, every set holds both answers
+    coverage: float,  # share of sets that should hold the truth; at 1 and above, every set holds both answers
 ) -> float:
     "The limit of split conformal prediction (Papadopoulos 2002; Vovk, Gammerman and Shafer 2005)."
     k = math.ceil((len(scores) + 1) * coverage)

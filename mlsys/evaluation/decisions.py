@@ -73,7 +73,8 @@ class ThresholdRule:
 
     def __post_init__(self):
         if self.kind not in RULES: raise BadInput(f"rule '{self.kind}'{nearest(self.kind, RULES)}")
-        if not 0 < self.level <= 1: raise BadInput(f"rule '{self.kind}': level {self.level:g} must lie above 0 and not above 1")
+        if not 0 < self.level <= 1:
+            raise BadInput(f"rule '{self.kind}': level {self.level:g} must lie above 0 and not above 1")
         if min(self.false_alarm, self.miss) <= 0: raise BadInput(f"rule '{self.kind}': costs must be above 0")
 
     def __str__(self):
@@ -81,8 +82,10 @@ class ThresholdRule:
         return f"alarms <= {self.level:.1%}" if self.kind == "alarms" else f"{self.kind} >= {self.level:g}"
 
     def threshold(self, y: np.ndarray, p: np.ndarray) -> float:
-        "The threshold that the rule asks for on rows whose answers are known: p >= threshold; infinite is never."
-        if self.kind in ("recall", "precision"): return choose_threshold(y, p, self.kind, self.level)["threshold"]
+        """The threshold that the rule asks for on rows whose answers are known: p >= threshold; infinite
+        is never."""
+        if self.kind in ("recall", "precision"):
+            return choose_threshold(y, p, self.kind, self.level)["threshold"]
         thresholds, hits, false = cuts(y, p)
         if self.kind == "cost":
             return float(thresholds[np.argmin(self.false_alarm * false + self.miss * (hits[-1] - hits))])
@@ -106,8 +109,10 @@ def card_rules(s: Settings) -> list[ThresholdRule]:
     "The rules that the card asks for: its goal, and costs and a budget of alarms where it names them."
     m = s.metrics
     rules = [ThresholdRule(m.goal, m.at_least)]
-    if m.cost_false_alarm: rules.append(ThresholdRule("cost", false_alarm=m.cost_false_alarm, miss=m.cost_miss))
-    if m.alarms_per_day: rules.append(ThresholdRule("alarms", min(1.0, m.alarms_per_day / s.inference.rows_per_day)))
+    if m.cost_false_alarm:
+        rules.append(ThresholdRule("cost", false_alarm=m.cost_false_alarm, miss=m.cost_miss))
+    if m.alarms_per_day:
+        rules.append(ThresholdRule("alarms", min(1.0, m.alarms_per_day / s.inference.rows_per_day)))
     return rules
 
 # %% ../../nbs/08e_evaluation.decisions.ipynb #2b622722
@@ -133,11 +138,13 @@ def _verified(rule: ThresholdRule, rates: DecisionRates, threshold: float) -> di
     quantity = rule.quantity(rates)
     low, high = quantity.interval()
     shares = {k: getattr(rates, k).value for k in ("alarms", "recall", "precision")}
-    return dict(threshold=threshold, value=quantity.value, low=low, high=high, state=rule.state(rates), **shares)
+    return dict(threshold=threshold, value=quantity.value, low=low, high=high, state=rule.state(rates),
+                **shares)
 
 # %% ../../nbs/08e_evaluation.decisions.ipynb #97584b7e
 def precision_at(recall, alarms, positives, share: float):
-    "Precision, had the share of positives been `share`, with the same recall and the same rate of false alarms."
+    """Precision, had the share of positives been `share`, with the same recall and the same rate of
+    false alarms."""
     with np.errstate(invalid="ignore", divide="ignore"):
         false_rate = (alarms - recall * positives) / (1 - positives)
         return recall * share / (recall * share + false_rate * (1 - share))

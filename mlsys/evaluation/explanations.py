@@ -26,7 +26,7 @@ from .resampling import Estimate, Resamples, resample
 from ..formats.frames import like, to_arrow
 from ..training.features import raw_inputs
 
-# %% ../../nbs/08k_evaluation.explanations.ipynb #d44b627d
+# %% ../../nbs/08k_evaluation.explanations.ipynb #986389cf
 def raw_columns(data: Any) -> dict:  # column -> (rows, 1)
     "The columns of any table, as the graph of a bundle would take them; raw columns stay as they are."
     if is_raw(data): return dict(data)
@@ -45,7 +45,8 @@ def as_numbers(
 ) -> np.ndarray:    # (rows, columns)
     "Columns as numbers: texts by the mean score of their rows, times by the second of their day."
     numbers = [_column_as_numbers(v[:, 0], p) for v in raw.values()]
-    return np.column_stack([np.where(np.isnan(x), np.nanmedian(x) if not np.isnan(x).all() else 0.0, x) for x in numbers])
+    return np.column_stack([np.where(np.isnan(x), np.nanmedian(x) if not np.isnan(x).all() else 0.0, x)
+                            for x in numbers])
 
 def _column_as_numbers(v: np.ndarray, p: np.ndarray) -> np.ndarray:
     if v.dtype == object: return pd.Series(p).groupby(v).transform("mean").to_numpy()
@@ -77,15 +78,15 @@ def head_of(name: str) -> str:
     "The column after which a group is named."
     return name.split(" (+")[0]
 
-# %% ../../nbs/08k_evaluation.explanations.ipynb #bccf06f0
+# %% ../../nbs/08k_evaluation.explanations.ipynb #b674020e
 def permutation_importance(
     model: Any,                           # a bundle, or a function of what `data` is
     data: Any,                            # raw columns, or any table
     y: np.ndarray,                        # truth, 1 or 0
-    players: dict | None = None,          # name -> columns that are shuffled together; default: each by itself
+    players: dict | None = None,  # name -> columns that are shuffled together; default: each by itself
     resamples: Resamples | None = None,   # of the rows; default: rows are independent
     seed: int = 0,
-) -> pd.DataFrame:                        # per player: fall of the AUC and its 95 % interval, the largest first
+) -> pd.DataFrame:  # per player: fall of the AUC and its 95 % interval, the largest first
     "What the ranking loses when columns are shuffled over the rows."
     seen, y = probe(model, data), np.asarray(y, float)
     if len(seen) != len(y): raise BadInput(f"{len(y):,} labels for {len(seen):,} rows")
@@ -177,7 +178,7 @@ def coalition_values(
             asked[c] = values.astype(row[c].dtype).reshape(-1, 1)
     return predict(asked).reshape(len(inside), n).mean(1)
 
-# %% ../../nbs/08k_evaluation.explanations.ipynb #2c17e477
+# %% ../../nbs/08k_evaluation.explanations.ipynb #e44320cb
 class Contributions(NamedTuple):
     "Why the answers differ from the usual one."
     values: np.ndarray   # (rows, players): contributions; each row sums to `answers` less `usual`
@@ -187,7 +188,8 @@ class Contributions(NamedTuple):
 def pooled(model: Any, rows: Any, background: Any) -> tuple[Probe, Probe]:
     "A model on rows and on background rows, whose values can be mixed."
     if is_raw(rows):
-        n, pool = len(next(iter(rows.values()))), {c: np.concatenate([v, background[c]]) for c, v in rows.items()}
+        n = len(next(iter(rows.values())))
+        pool = {c: np.concatenate([v, background[c]]) for c, v in rows.items()}
     else:
         tables = to_arrow(rows), to_arrow(background)
         n, pool = len(tables[0]), like(pa.concat_tables(tables, promote_options="permissive"), rows)
@@ -204,10 +206,11 @@ def shapley_values(
     row, others = pooled(model, rows, background)
     players = [[c] for c in row.raw] if players is None else players
     inside = coalitions(len(players))
-    worth = np.array([coalition_values(row.predict, take(row.raw, slice(i, i + 1)), others.raw, players, inside) for i in range(len(row))])
+    worth = np.array([coalition_values(row.predict, take(row.raw, slice(i, i + 1)), others.raw, players,
+                                       inside) for i in range(len(row))])
     return Contributions(np.array([shapley(w) for w in worth]), worth[:, -1], float(worth[0, 0]))
 
-# %% ../../nbs/08k_evaluation.explanations.ipynb #079fbbe7
+# %% ../../nbs/08k_evaluation.explanations.ipynb #b854dfab
 def percentage_points(x: float) -> str:
     "A difference of probabilities, without its sign: `7 points`."
     n = round(abs(100 * x))
@@ -230,7 +233,8 @@ def in_words(
     def reasons(sign): return [f"{v} ({percentage_points(f)})" for f, v in order if f * sign >= least][:3]
     side = "above" if answer > usual else "below"
     head = f"as usual ({usual:.0%})." if abs(answer - usual) < least else f"{side} the usual {usual:.0%}."
-    return f"The chance of {what} is {answer:.0%}, {head}" + _because("raised", reasons(1)) + _because("lowered", reasons(-1))
+    why = _because("raised", reasons(1)) + _because("lowered", reasons(-1))
+    return f"The chance of {what} is {answer:.0%}, {head}{why}"
 
 def value_text(
     row: dict,          # column -> (1, 1)

@@ -13,11 +13,11 @@ import math
 import numpy as np
 from scipy import sparse
 
-# %% ../../nbs/08b_evaluation.metrics.ipynb #b774071b
+# %% ../../nbs/08b_evaluation.metrics.ipynb #6f166d61
 from .resampling import Estimate, Resamples, group_sums
 from ..training.scores import step_auc
 
-# %% ../../nbs/08b_evaluation.metrics.ipynb #5b615654
+# %% ../../nbs/08b_evaluation.metrics.ipynb #0a08b131
 def score_steps(
     p: np.ndarray,   # scores, rising
     most: int = 0,   # steps at most, neighbours are merged beyond; 0: one for each score
@@ -46,7 +46,8 @@ class Ranking:
     def steps(
         self,
         weight: np.ndarray,  # of each group, (groups,) or (groups, resamples)
-    ) -> tuple[np.ndarray, np.ndarray]:  # positives and negatives, each (steps,) or (steps, resamples), rising
+    ) -> tuple[np.ndarray,
+               np.ndarray]:  # positives and negatives, each (steps,) or (steps, resamples), rising
         "What lies on each step of the score."
         return self.positive @ weight, self.negative @ weight
 
@@ -100,8 +101,9 @@ def bin_gaps(
     bins, at = len(edges) + 1, np.searchsorted(edges, p, side="right")
     return np.bincount(group * bins + at, weights=p - y, minlength=n * bins).reshape(n, bins)
 
-# %% ../../nbs/08b_evaluation.metrics.ipynb #4d274289
-METRICS = ("auc", "average_precision", "log_loss", "brier", "ece", "precision", "recall", "alarms", "positives")
+# %% ../../nbs/08b_evaluation.metrics.ipynb #c1772be4
+METRICS = ("auc", "average_precision", "log_loss", "brier", "ece", "precision", "recall", "alarms",
+           "positives")
 LESS_IS_BETTER = ("log_loss", "brier", "ece")
 STEPS = 4096  # of the ranking of a resample
 
@@ -115,7 +117,7 @@ def rank_metrics(
     merged = Ranking(y, p, resamples.group, STEPS).steps(resamples.draws.T)
     return np.array([np.r_[f(*exact), f(*merged)] for f in (step_auc, step_ap)])
 
-# %% ../../nbs/08b_evaluation.metrics.ipynb #f8c8239f
+# %% ../../nbs/08b_evaluation.metrics.ipynb #28ca4608
 def measure(
     y: np.ndarray,         # truth, 1 or 0, of some rows
     p: np.ndarray,         # their probabilities
@@ -128,7 +130,8 @@ def measure(
     if not len(y): return Estimate(*_split(np.full((len(METRICS), len(weights)), math.nan)))
     n = weights.shape[1]
     with np.errstate(invalid="ignore", divide="ignore"):
-        rows, ones, loss, square, alarms, hits = (weights @ group_sums(row_terms(y, p, threshold), resamples.group, n)).T
+        sums = group_sums(row_terms(y, p, threshold), resamples.group, n)
+        rows, ones, loss, square, alarms, hits = (weights @ sums).T
         ece = np.abs(weights @ bin_gaps(y, p, edges, resamples.group, n)).sum(1) / rows
         shares = [loss / rows, square / rows, ece, hits / alarms, hits / ones, alarms / rows, ones / rows]
     return Estimate(*_split(np.vstack([rank_metrics(y, p, resamples), shares])))

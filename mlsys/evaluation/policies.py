@@ -47,7 +47,7 @@ def value_of_asking(
     predict: Callable,  # raw columns -> probabilities
     raw: dict,          # column -> (rows, 1)
     values: dict,       # column -> values to try, from `values_of`
-) -> pd.DataFrame:      # (rows, columns): bits that the answer is expected to tell; 0 where the column is known
+) -> pd.DataFrame:  # (rows, columns): bits that the answer is expected to tell; 0 where the column is known
     "Which missing column would help most (Lindley 1956)."
     told = {}
     for column, tried in values.items():
@@ -83,8 +83,10 @@ class Policy:
     values: dict = field(default_factory=dict) # ask: column -> values that it has had, to try in its place
 
     def __post_init__(self):
-        if self.action not in ACTIONS: raise BadInput(f"policy: action '{self.action}'{nearest(self.action, ACTIONS)}")
-        if not self.low <= self.high: raise BadInput(f"policy: low = {self.low:g} lies above high = {self.high:g}")
+        if self.action not in ACTIONS:
+            raise BadInput(f"policy: action '{self.action}'{nearest(self.action, ACTIONS)}")
+        if not self.low <= self.high:
+            raise BadInput(f"policy: low = {self.low:g} lies above high = {self.high:g}")
 
     def __call__(
         self,

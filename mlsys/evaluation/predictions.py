@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-# %% ../../nbs/08c_evaluation.predictions.ipynb #a1a7bbbb
+# %% ../../nbs/08c_evaluation.predictions.ipynb #93d31616
 from .. import core
 from ..core import BadInput, Settings, nearest
 from .metrics import METRICS, bin_edges, measure
@@ -25,7 +25,7 @@ from .resampling import HOURS, Estimate, Resamples, time_blocks
 from ..formats.frames import to_arrow
 from ..training.scores import MODELS, choose_threshold
 
-# %% ../../nbs/08c_evaluation.predictions.ipynb #ffb6448b
+# %% ../../nbs/08c_evaluation.predictions.ipynb #57c478bb
 @dataclass(frozen=True)
 class Predictions:
     "What every model said about some rows, and the truth."
@@ -37,7 +37,7 @@ class Predictions:
     @classmethod
     def from_table(
         cls,
-        table: Any,          # any table, as training leaves it: `_row`, the period key, `y`, one column per model, `role`
+        table: Any,  # any table with `_row`, the period key, `y`, one column per model, `role`
         key: str,            # the period column
         role: str = "test",  # "test" or "valid"
     ) -> "Predictions":
@@ -46,7 +46,8 @@ class Predictions:
         table = table.filter(pc.equal(table["role"], role))
         models = [m for m in MODELS if m in table.column_names]
         if not len(table) or not models:
-            raise BadInput(f"predictions: no {role} rows or no model; `mlsys run 06_training` makes them anew")
+            raise BadInput(f"predictions: no {role} rows or no model; `mlsys run 06_training` makes them "
+                           f"anew")
         period = table[key].to_numpy(zero_copy_only=False).astype(str)
         scores = {m: _checked_scores(table[m], m, role) for m in models}
         return cls(table["_row"].to_numpy(), period, _checked_labels(table["y"], role), scores)
@@ -66,7 +67,8 @@ def _checked_labels(column: pa.ChunkedArray, role: str) -> np.ndarray:
     "Truth as numbers; only 0 and 1 are known."
     y = column.to_numpy().astype(float)
     if np.isnan(y).all():
-        raise BadInput(f"predictions: no label of the {len(y):,} {role} rows has arrived; wait, or estimate without labels")
+        raise BadInput(f"predictions: no label of the {len(y):,} {role} rows has arrived; wait, or estimate "
+                       f"without labels")
     if bad := int((~np.isin(y, (0, 1))).sum()):
         raise BadInput(f"predictions: {bad:,} of {len(y):,} {role} rows have a label other than 0 and 1")
     return y
@@ -75,7 +77,8 @@ def _checked_scores(column: pa.ChunkedArray, model: str, role: str) -> np.ndarra
     "Scores between 0 and 1."
     p = column.to_numpy().astype(float)
     if bad := int((~((p >= 0) & (p <= 1))).sum()):
-        raise BadInput(f"predictions of '{model}': {bad:,} of {len(p):,} {role} rows hold no probability between 0 and 1; train again")
+        raise BadInput(f"predictions of '{model}': {bad:,} of {len(p):,} {role} rows hold no probability "
+                       f"between 0 and 1; train again")
     return p
 
 # %% ../../nbs/08c_evaluation.predictions.ipynb #9a7c9c8a
@@ -138,7 +141,7 @@ def best_unit(
         if np.median(np.unique(home, return_counts=True)[1]) >= least: return unit
     return "row"
 
-# %% ../../nbs/08c_evaluation.predictions.ipynb #afee0f67
+# %% ../../nbs/08c_evaluation.predictions.ipynb #37353a30
 @dataclass(frozen=True)
 class Measures:
     "Every metric of every model in every part of some rows."
@@ -155,7 +158,8 @@ class Measures:
     def table(self, name: str) -> pd.DataFrame:
         "One line per part (column `name`), model and metric: value and 95 % interval."
         low, high = self.estimate.interval()
-        index = pd.MultiIndex.from_product([self.parts, self.models, METRICS], names=[name, "model", "metric"])
+        index = pd.MultiIndex.from_product([self.parts, self.models, METRICS],
+                                           names=[name, "model", "metric"])
         columns = {"value": self.estimate.value.ravel(), "low": low.ravel(), "high": high.ravel()}
         return pd.DataFrame(columns, index=index).reset_index()
 
@@ -169,7 +173,7 @@ def _mean_of_known(values):
     total = np.where(known, values, 0).sum(0) / np.maximum(known.sum(0), 1)
     return np.where(known.any(0), total, math.nan)[None]
 
-# %% ../../nbs/08c_evaluation.predictions.ipynb #9a07aa3b
+# %% ../../nbs/08c_evaluation.predictions.ipynb #b16225ad
 def measure_parts(
     predictions: Predictions,
     part: np.ndarray,      # value of each row: its period, its slice
@@ -183,7 +187,8 @@ def measure_parts(
     for k in core.track(range(len(parts)), "resampling"):
         rows = np.flatnonzero(code == k)
         own, y = resamples.of(rows), predictions.y[rows]
-        found.append([measure(y, p[rows], thresholds[m], edges[m], own) for m, p in predictions.scores.items()])
+        found.append([measure(y, p[rows], thresholds[m], edges[m], own)
+                      for m, p in predictions.scores.items()])
     value, draws = (np.array([[getattr(e, k) for e in line] for line in found]) for k in ("value", "draws"))
     return Measures(tuple(parts.tolist()), tuple(predictions.scores), Estimate(value, draws))
 

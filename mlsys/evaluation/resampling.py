@@ -45,7 +45,8 @@ class Estimate:
     def map(self, f: Callable, *others: "Estimate") -> "Estimate":
         "A function of numbers that were drawn together, element by element."
         with np.errstate(invalid="ignore", divide="ignore"):
-            return Estimate(f(self.value, *(o.value for o in others)), f(self.draws, *(o.draws for o in others)))
+            return Estimate(f(self.value, *(o.value for o in others)),
+                            f(self.draws, *(o.draws for o in others)))
 
     def text(self, digits: int = 3, sign: str = "") -> str:
         "One number with its interval; `undefined` where it is NaN."

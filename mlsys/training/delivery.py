@@ -55,7 +55,8 @@ class Laps:
         return sum(self.seconds[n] for n in names[:names.index(step) + 1])
 
 # %% ../../nbs/06l_training.delivery.ipynb #73580235
-def _answers(table: pa.Table, role: str, models: Mapping[str, Predict], key: str, features: Features) -> pa.Table:
+def _answers(table: pa.Table, role: str, models: Mapping[str, Predict], key: str,
+             features: Features) -> pa.Table:
     "What the models say of the rows of a table."
     ready = rows(table, features)
     said = {name: pa.array(predict(ready), pa.float32()) for name, predict in models.items()}
@@ -98,7 +99,8 @@ class Outcome:
 def markdown_table(frame: pd.DataFrame) -> str:
     "A frame as a Markdown table with three decimals."
     rows = [[frame.index.name, *frame.columns], ["---"] * (len(frame.columns) + 1)]
-    rows += [[str(i), *(f"{v:.3f}" for v in row)] for i, row in zip(frame.index, frame.to_numpy(), strict=True)]
+    rows += [[str(i), *(f"{v:.3f}" for v in row)]
+             for i, row in zip(frame.index, frame.to_numpy(), strict=True)]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 # %% ../../nbs/06l_training.delivery.ipynb #ece7fec6
@@ -129,14 +131,17 @@ def _about_data(ready: Ready) -> dict:
     "What the card says about the rows."
     data, kinds = ready.data, ready.features.kinds
     unused = [f"`{c}`" for c in data.columns if c not in kinds and c != data.target]
-    return dict(name=data.name, target=data.target, positive=data.positive, n=len(kinds), source=Path(data.source).name,
+    return dict(name=data.name, target=data.target, positive=data.positive, n=len(kinds),
+                source=Path(data.source).name,
                 rows=data.rows, key=data.key, first=data.train[0], last=data.train[-1], fit=len(ready.fit),
-                valid=len(ready.valid), tests=f"{data.test[0]} to {data.test[-1]}", exclude=", ".join(unused) or "none")
+                valid=len(ready.valid), tests=f"{data.test[0]} to {data.test[-1]}",
+                exclude=", ".join(unused) or "none")
 
 def model_card(ready: Ready, outcome: Outcome, s: Settings) -> str:
     "The model card of a run, in Markdown."
     kept = "kept" if outcome.threshold["met"] else "not reached"
-    return CARD.format(**_about_data(ready), **outcome.threshold, kept=kept, mode=s.inference.mode.capitalize(),
+    return CARD.format(**_about_data(ready), **outcome.threshold, kept=kept,
+                       mode=s.inference.mode.capitalize(),
                        place=s.location.place, seed=s.run.seed, best=outcome.aucs.loc["mean"].idxmax(),
                        served=outcome.served, kind=KINDS[outcome.served], table=markdown_table(outcome.aucs))
 
@@ -166,7 +171,8 @@ def bundle_files(ready: Ready, outcome: Outcome, s: Settings) -> dict[str, bytes
 def check_served(served: str) -> None:  # raises BadInput
     "A step of the ladder that can be deployed, or `best`."
     known = [*KINDS, "best"]
-    if served not in known: raise BadInput(f"served = '{served}': no such step of the ladder{nearest(served, known)}")
+    if served not in known:
+        raise BadInput(f"served = '{served}': no such step of the ladder{nearest(served, known)}")
 
 def choose_served(
     served: str,                   # "network", "boosting", "logistic" or "best"
@@ -187,9 +193,11 @@ def deploy(
     ready: Ready,
     s: Settings,
 ) -> Path:                             # the chapter's folder, with `bundle/` and `predictions.parquet`
-    "Export a model, choose its threshold, let all models answer, and leave bundle and predictions for later chapters."
+    """Export a model, choose its threshold, let all models answer, and leave bundle and predictions for
+    later chapters."""
     exported = models[served].core()
-    measured = {**models, served: served_by_onnx(exported, s.run.threads)}  # what is measured is what will be served
+    measured = {**models, served: served_by_onnx(exported,
+                                                 s.run.threads)}  # what is measured is what will be served
     predictions = predict_all(measured, ready, s)
     threshold = card_threshold(measured[served], ready.valid, s)
     outcome = Outcome(served, exported, threshold, auc_by_period(predictions, ready.data.key))
@@ -210,7 +218,7 @@ def train(
     served: str = "network",     # what the bundle carries, see `choose_served`
     recipe: Recipe = Recipe(),   # of the network
     checkpoint: str | Path | None = None,  # of the network, see `fit_network`
-) -> Path:                       # the chapter's folder, with `bundle/` and `predictions.parquet`; raises BadInput
+) -> Path:  # the chapter's folder, with `bundle/` and `predictions.parquet`; raises BadInput
     "A first system, then the rest of the ladder, then the one that is served."
     check_served(served)
     ready = prepare(s)
