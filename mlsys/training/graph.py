@@ -140,7 +140,7 @@ def run_onnx(
              for i in range(0, n, batch)]
     return np.concatenate(parts or [np.zeros(0, np.float32)])
 
-# %% ../../nbs/06c_training.graph.ipynb #758a16f4
+# %% ../../nbs/06c_training.graph.ipynb #a9980340
 def _plain(model: onnx.ModelProto) -> onnx.ModelProto:
     "Remove the exporter's notes about where it ran."
     graph = model.graph
@@ -155,7 +155,7 @@ def _plain(model: onnx.ModelProto) -> onnx.ModelProto:
 def core_graph(
     g: Graph,            # operators from `codes` and `floats` to `probability`
     features: Features,
-) -> onnx.ModelProto:  # inputs `codes` int64 (rows, ...), `floats` float32 (rows, ...); `probability` (rows, 1) out
+) -> onnx.ModelProto:  # `codes` int64 (rows, ...), `floats` float32 (rows, ...) in, `probability` out
     "A core that was put together by hand."
     inputs = [tensor_info("codes", TensorProto.INT64, len(features.codes)),
               tensor_info("floats", TensorProto.FLOAT, len(features.floats))]
