@@ -31,7 +31,7 @@ def percentiles(
     ends = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=-1)
     return Interval(*np.where(empty, math.nan, ends))
 
-# %% ../../nbs/08a_evaluation.resampling.ipynb #63e012df
+# %% ../../nbs/08a_evaluation.resampling.ipynb #1df91dc0
 @dataclass(frozen=True)
 class Estimate:
     "A number, or several, and what they would have been in other draws of the same groups."
@@ -45,7 +45,8 @@ class Estimate:
     def map(self, f: Callable, *others: "Estimate") -> "Estimate":
         "A function of numbers that were drawn together, element by element."
         with np.errstate(invalid="ignore", divide="ignore"):
-            return Estimate(f(self.value, *(o.value for o in others)), f(self.draws, *(o.draws for o in others)))
+            return Estimate(f(self.value, *(o.value for o in others)),
+                            f(self.draws, *(o.draws for o in others)))
 
     def text(self, digits: int = 3, sign: str = "") -> str:
         "One number with its interval; `undefined` where it is NaN."
