@@ -41,15 +41,19 @@ class Said(ClassifierMixin, BaseEstimator):
 
 def test_platt_and_temperature_find_the_curve_that_was_planted():
     y, p, _ = world(200_000, scale=0.5, shift=0.7)
-    platt, temperature = fit_calibrator("platt", y, p), fit_calibrator("temperature", *world(200_000, scale=0.5)[:2])
-    assert np.allclose((platt.scale, platt.shift), (0.5, 0.7), atol=0.02) and np.isclose(temperature.scale, 0.5, atol=0.02)
-    best = optimize.minimize(lambda a: row_losses(y, special.expit(a[0] * log_odds(p) + a[1])).mean(), [1, 0]).x
+    platt, temperature = fit_calibrator("platt", y, p), fit_calibrator("temperature",
+                                                                       *world(200_000, scale=0.5)[:2])
+    assert np.allclose((platt.scale, platt.shift), (0.5, 0.7), atol=0.02)
+    assert np.isclose(temperature.scale, 0.5, atol=0.02)
+    best = optimize.minimize(lambda a: row_losses(y, special.expit(a[0] * log_odds(p) + a[1])).mean(),
+                             [1, 0]).x
     assert np.allclose((platt.scale, platt.shift), best, atol=1e-3)
 
 
 def test_platt_and_isotonic_equal_scikit_learn():
     y, p, _ = world(3000, 0.6, 0.3)
-    theirs = LogisticRegression(C=np.inf).fit(log_odds(p)[:, None], y).predict_proba(log_odds(p)[:, None])[:, 1]
+    theirs = LogisticRegression(C=np.inf).fit(log_odds(p)[:, None],
+                                              y).predict_proba(log_odds(p)[:, None])[:, 1]
     assert np.allclose(fit_calibrator("platt", y, p)(p), theirs)
     edge = 1 / 3002
     theirs = IsotonicRegression(y_min=edge, y_max=1 - edge, out_of_bounds="clip").fit(p, y)
@@ -85,7 +89,8 @@ def test_sets_equal_mapie():
     mapie = pytest.importorskip("mapie.classification")
     y, p, _ = world(4000, 0.7, 0.2)
     for coverage in (0.6, 0.8, 0.9, 0.97):
-        theirs = mapie.SplitConformalClassifier(Said().fit(None, None), confidence_level=coverage, conformity_score="lac", prefit=True)
+        theirs = mapie.SplitConformalClassifier(Said().fit(None, None), confidence_level=coverage,
+                                                conformity_score="lac", prefit=True)
         theirs.conformalize(p[:2000, None], y[:2000].astype(int))
         sets = theirs.predict_set(p[2000:, None])[1][:, :, 0]
         ours = answer_sets(p[2000:], conformal_limit(nonconformity(y[:2000], p[:2000]), coverage))
@@ -114,7 +119,8 @@ def test_adaptive_sets_keep_the_long_run_when_the_world_jumps(jump):
     y0, p0, _ = world(2000, seed=1)
     y, p, q = world(60_000, seed=2)
     late = np.arange(60_000) > 20_000
-    y = np.where(late, np.random.default_rng(3).random(60_000) < special.expit(special.logit(q) + jump), y).astype(float)
+    y = np.where(late, np.random.default_rng(3).random(60_000) < special.expit(special.logit(q) + jump),
+                 y).astype(float)
     limits = adaptive_limits(nonconformity(y0, p0), y, p, np.arange(60_000) // 100, 0.9)
     assert abs((nonconformity(y, p) <= limits).mean() - 0.9) < 0.01
     if jump > 0:
@@ -130,4 +136,5 @@ def test_adaptive_limits_do_not_look_ahead():
     b = adaptive_limits(nonconformity(y0, p0), changed, p, rounds, 0.9)
     assert (a[rounds <= 10] == b[rounds <= 10]).all() and (a != b).any()
     shuffled = np.random.default_rng(0).permutation(1000)  # rows may come in any order; rounds say when
-    assert (adaptive_limits(nonconformity(y0, p0), y[shuffled], p[shuffled], rounds[shuffled], 0.9) == a[shuffled]).all()
+    assert (adaptive_limits(nonconformity(y0, p0), y[shuffled], p[shuffled], rounds[shuffled],
+                            0.9) == a[shuffled]).all()

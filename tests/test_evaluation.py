@@ -30,7 +30,8 @@ from mlsys.training.scores import auc, step_auc
 
 K = {m: i for i, m in enumerate(METRICS)}
 # scores with many ties, labels, weights; both classes occur
-rows = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 1), st.integers(1, 4)), min_size=2, max_size=60).filter(
+rows = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 1), st.integers(1, 4)), min_size=2,
+                max_size=60).filter(
     lambda r: len({y for _, y, _ in r}) == 2)
 
 
@@ -55,9 +56,11 @@ def test_auc_has_the_properties_of_a_rank(drawn):
     y, p, w = columns(drawn)
     a = auc(y, p, w)
     assert 0 <= a <= 1 and 0 <= average_precision(y, p, w) <= 1 + 1e-12
-    assert np.isclose(auc(y, np.exp(3 * p) - 7, w), a) and np.isclose(auc(y, p ** 3, w), a)  # only the order counts
+    # only the order counts
+    assert np.isclose(auc(y, np.exp(3 * p) - 7, w), a) and np.isclose(auc(y, p ** 3, w), a)
     assert np.isclose(auc(y, -p, w), 1 - a) and np.isclose(auc(1 - y, p, w), 1 - a)
-    assert np.isclose(auc(y, p, 5 * w), a) and np.isclose(auc(np.repeat(y, w.astype(int)), np.repeat(p, w.astype(int))), a)
+    assert np.isclose(auc(y, p, 5 * w), a)
+    assert np.isclose(auc(np.repeat(y, w.astype(int)), np.repeat(p, w.astype(int))), a)
 
 
 @examples(max_examples=100, deadline=None)
@@ -74,7 +77,8 @@ def test_measures_of_drawn_groups_equal_scikit_learn_on_repeated_rows(drawn, thr
     alarm = p >= threshold
     assert np.isclose(got[K["log_loss"]], log_loss(y, np.clip(p, 1e-15, 1 - 1e-15), labels=[0, 1]), atol=1e-6)
     assert np.isclose(got[K["brier"]], brier_score_loss(y, p, pos_label=1))
-    assert np.isclose(got[K["recall"]], recall_score(y, alarm)) and np.isclose(got[K["auc"]], roc_auc_score(y, p))
+    assert np.isclose(got[K["recall"]], recall_score(y, alarm))
+    assert np.isclose(got[K["auc"]], roc_auc_score(y, p))
     if alarm.any():
         assert np.isclose(got[K["precision"]], precision_score(y, alarm))
     else:
@@ -92,10 +96,12 @@ def test_merged_steps_move_a_resample_by_less_than_they_say():
     group = np.arange(30_000) // 1000
     drawn = resample(group, np.zeros(30_000), 20)
     got = measure(y, p, 0.5, bin_edges(p), drawn)
-    assert np.isclose(got.value[K["auc"]], roc_auc_score(y, p)) and np.isclose(got.value[K["average_precision"]], average_precision_score(y, p))
+    assert np.isclose(got.value[K["auc"]], roc_auc_score(y, p))
+    assert np.isclose(got.value[K["average_precision"]], average_precision_score(y, p))
     for redrawn, times in zip(got.draws.T, drawn.draws, strict=True):
         assert abs(redrawn[K["auc"]] - roc_auc_score(y, p, sample_weight=times[group])) < 0.5 / STEPS
-        assert abs(redrawn[K["average_precision"]] - average_precision_score(y, p, sample_weight=times[group])) < 1e-3
+        assert abs(redrawn[K["average_precision"]]
+                   - average_precision_score(y, p, sample_weight=times[group])) < 1e-3
 
 
 def test_reliability_equals_scikit_learn():
@@ -115,8 +121,10 @@ def test_degenerate_rows_are_undefined_and_do_not_crash():
 
     def of(y, p, at=0.5):
         return dict(zip(METRICS, measure(y, p, at, bin_edges(p), no_resamples(len(y))).value, strict=True))
-    only_no, only_yes, same = of(np.zeros(20), p), of(np.ones(20), p), of(np.arange(20) % 2.0, np.full(20, 0.3))
-    assert math.isnan(only_no["auc"]) and math.isnan(only_no["recall"]) and only_no["precision"] == 0 and only_no["positives"] == 0
+    only_no, only_yes, same = of(np.zeros(20), p), of(np.ones(20), p), of(np.arange(20) % 2.0,
+                                                                          np.full(20, 0.3))
+    assert math.isnan(only_no["auc"])
+    assert math.isnan(only_no["recall"]) and only_no["precision"] == 0 and only_no["positives"] == 0
     assert math.isnan(only_yes["auc"]) and only_yes["average_precision"] == 1
     assert same["auc"] == 0.5 and np.isclose(same["average_precision"], 0.5) and np.isclose(same["ece"], 0.2)
     assert math.isnan(same["precision"]) and same["recall"] == 0  # no alarm at all
@@ -136,24 +144,29 @@ def test_a_period_of_one_class_is_left_out_of_the_mean():
     a = Predictions(np.arange(400), period, y, {"network": p})
     measured = measure_parts(a, period, {"network": 0.5}, resample(np.arange(400) // 10, period, 50))
     area = measured.of("auc", "network")
-    assert measured.parts == ("a", "b", "c") and np.isnan(area.draws[2]).all() and np.isfinite(area.draws[:2]).all()
+    assert measured.parts == ("a", "b", "c")
+    assert np.isnan(area.draws[2]).all() and np.isfinite(area.draws[:2]).all()
     expected = np.mean([roc_auc_score(y[period == v], p[period == v]) for v in "ab"])
-    assert math.isnan(area.value[2]) and np.isclose(measured.mean().of("auc", "network", "all").value, expected)
+    assert math.isnan(area.value[2])
+    assert np.isclose(measured.mean().of("auc", "network", "all").value, expected)
     table = measured.table("period")
-    assert table[(table.period == "c") & (table.metric == "auc")][["value", "low", "high"]].isna().all(axis=None)
+    assert table[(table.period == "c") & (table.metric == "auc")][["value", "low",
+                                                                   "high"]].isna().all(axis=None)
     s = core.Settings(data=core.Data(target="y"))
     assert promise_table(measured, "network", s, 0.3).iloc[2, 4] == "undefined"
 
 
 def predictions(**change):
     n = 40
-    table = {"_row": np.arange(n), "month": np.repeat(["01", "02"], n // 2), "y": np.arange(n) % 2.0, "rate": np.full(n, 0.5, "float32"),
+    table = {"_row": np.arange(n), "month": np.repeat(["01", "02"], n // 2), "y": np.arange(n) % 2.0,
+             "rate": np.full(n, 0.5, "float32"),
              "network": np.linspace(0, 1, n, dtype="float32"), "role": ["test"] * n}
     return pa.table(table | change)
 
 
 @pytest.mark.parametrize("change, sentence", [
-    ({"network": np.array([np.nan] * 3 + [0.5] * 37, "float32")}, "predictions of 'network': 3 of 40 test rows hold no probability"),
+    ({"network": np.array([np.nan] * 3 + [0.5] * 37, "float32")},
+     "predictions of 'network': 3 of 40 test rows hold no probability"),
     ({"rate": np.array([1.5] * 2 + [0.5] * 38, "float32")}, "predictions of 'rate': 2 of 40"),
     ({"network": np.array([np.inf] + [0.5] * 39, "float32")}, "predictions of 'network': 1 of 40"),
     ({"y": np.r_[np.nan, np.ones(39)]}, "1 of 40 test rows have a label other than 0 and 1"),
@@ -169,7 +182,8 @@ def test_resamples_draw_whole_groups_within_periods():
     group = np.r_[np.arange(300) // 10, 30 + np.arange(100) // 10]
     w = resample(group, period, 200, seed=3).draws
     assert w.shape == (200, 40) and (w[:, :30].sum(1) == 30).all() and (w[:, 30:].sum(1) == 10).all()
-    assert np.array_equal(w, resample(group, period, 200, seed=3).draws) and not np.array_equal(w, resample(group, period, 200, seed=4).draws)
+    assert np.array_equal(w, resample(group, period, 200, seed=3).draws)
+    assert not np.array_equal(w, resample(group, period, 200, seed=4).draws)
     assert np.isclose(w.mean(), 1) and np.isclose(w[:, :30].var(), 29 / 30, atol=0.05)
 
 
@@ -194,7 +208,8 @@ def test_intervals_from_days_hold_the_truth_and_those_from_rows_do_not():
     for _ in range(200):
         y, p, day = world(rng, 30, 100)
         for unit, group in (("days", day), ("rows", np.arange(len(day)))):
-            low, high = redrawn(y, p, resample(group, np.zeros(len(day)), 200, seed=int(rng.integers(1 << 30))))
+            low, high = redrawn(y, p,
+                                resample(group, np.zeros(len(day)), 200, seed=int(rng.integers(1 << 30))))
             held[unit] += low <= truth <= high
     assert 170 <= held["days"] <= 198 and held["rows"] < 140, held
 
@@ -249,10 +264,12 @@ def timed(tmp_path_factory):
     x = rng.normal(size=n)
     y = rng.random(n) < 1 / (1 + np.exp(1.5 - x - 2 * storm))
     table = pa.table({"when": np.datetime64("2024-01-01", "us") + hour.astype("timedelta64[h]"), "x": x,
-                      "who": [f"p{i}" for i in rng.integers(0, 300, n)], "color": rng.choice(["red", "green", None], n),
+                      "who": [f"p{i}" for i in rng.integers(0, 300, n)],
+                      "color": rng.choice(["red", "green", None], n),
                       "flag": rng.random(n) < 0.5, "y": np.where(y, "yes", "no")})
     pq.write_table(table, home / "mine.parquet")
-    return core.load_settings(home / "none.ini", source=str(home / "mine.parquet"), target="y", time="when", entity="who",
+    return core.load_settings(home / "none.ini", source=str(home / "mine.parquet"), target="y", time="when",
+                              entity="who",
                               build=str(home / "build"))
 
 
@@ -272,7 +289,8 @@ def test_groups_and_slices_of_a_table_with_time(timed):
     found = columns_of(data, a, ["color", "who", "flag", "when"])
     assert set(slice_labels(found["color"])) == {"red", "green", "(missing)"}
     assert set(slice_labels(found["flag"])) == {"true", "false"}
-    assert len(set(slice_labels(found["who"]))) == MAX_SLICES + 1 and len(set(slice_labels(found["when"]))) == 4
+    assert len(set(slice_labels(found["who"]))) == MAX_SLICES + 1
+    assert len(set(slice_labels(found["when"]))) == 4
     with core.refused("did you mean 'day'"):
         resampling_groups(data, a, "days")
     with core.refused("did you mean 'color'"):
@@ -284,7 +302,8 @@ def run_chapter(path, tmp_path, monkeypatch, **parameters):
 
     from mlsys import pipeline
     monkeypatch.chdir(tmp_path)
-    papermill.execute_notebook(str(pipeline.chapters()["08_evaluation"]), str(tmp_path / "out.ipynb"), dict(source=str(path), **parameters),
+    papermill.execute_notebook(str(pipeline.chapters()["08_evaluation"]), str(tmp_path / "out.ipynb"),
+                               dict(source=str(path), **parameters),
                                progress_bar=False, kernel_name="python3")
     folder, = (tmp_path / "build" / "alone").iterdir()
     return core.read_json(folder / "evaluation" / "metrics.json"), folder / "evaluation"
@@ -301,6 +320,7 @@ def test_the_chapter_on_numbers_without_time(cancer, tmp_path, monkeypatch):
 
 
 def test_the_chapter_on_words_and_missing_values_by_a_column_of_numbers(credit, tmp_path, monkeypatch):
-    result, folder = run_chapter(credit, tmp_path, monkeypatch, target="Status", slice_by="Age", sample=1500, replicates=100)
+    result, folder = run_chapter(credit, tmp_path, monkeypatch, target="Status", slice_by="Age", sample=1500,
+                                 replicates=100)
     assert 0.5 < result["numbers"]["auc"] < 1
     assert pq.read_table(folder / "by_slice.parquet").to_pandas()["Age"].nunique() == 4

@@ -20,7 +20,7 @@ from scipy import special, stats
 from ..core import BadInput, nearest
 from .resampling import Interval
 
-# %% ../../nbs/08m_evaluation.abtest.ipynb #2362e558
+# %% ../../nbs/08m_evaluation.abtest.ipynb #14a7f7d5
 def arms(
     units,                # who or what is treated alike: a customer, a session, a row
     experiment: str,      # its name; another name deals anew
@@ -32,6 +32,7 @@ def arms(
     key = hashlib.sha256(experiment.encode()).hexdigest()[:16]
     return pd.util.hash_array(np.asarray(units).astype(str).astype(object), hash_key=key) < share * 2.0**64
 
+# %% ../../nbs/08m_evaluation.abtest.ipynb #60a9b1b8
 def sample_size(
     lift: float,          # smallest difference of the means worth finding, in units of the outcome
     sd: float,            # standard deviation of the outcome; of a share p it is sqrt(p (1 - p))
@@ -43,7 +44,7 @@ def sample_size(
         raise BadInput("sample size: lift must not be 0, sd above 0, and 0 < level < power < 1")
     return math.ceil(2 * ((stats.norm.isf(level / 2) + stats.norm.isf(1 - power)) * sd / lift) ** 2)
 
-# %% ../../nbs/08m_evaluation.abtest.ipynb #10c93d17
+# %% ../../nbs/08m_evaluation.abtest.ipynb #a8b3803f
 MIN_ARM = 50  # units per arm before a test says anything: means of fewer are not yet near a bell curve
 
 def log_mixture_ratio(
@@ -55,6 +56,7 @@ def log_mixture_ratio(
     v = np.square(se)
     return 0.5 * np.log(v / (v + tau**2)) + np.square(effect * tau) / (2 * v * (v + tau**2))
 
+# %% ../../nbs/08m_evaluation.abtest.ipynb #b82737b8
 def sequence_half_width(se, tau: float, level: float = 0.05):
     "Half the width of the confidence sequence with probability 1 - level (Waudby-Smith and others 2024)."
     v = np.square(se)
@@ -120,7 +122,7 @@ def sample_ratio_p(
     evidence -= b * math.log(share) + a * math.log1p(-share)
     return float(min(1.0, math.exp(-min(evidence, 700.0))))
 
-# %% ../../nbs/08m_evaluation.abtest.ipynb #3d759a15
+# %% ../../nbs/08m_evaluation.abtest.ipynb #94bfe557
 class Arms(NamedTuple):
     "One metric in both arms."
     a: Moments = Moments()
@@ -129,6 +131,7 @@ class Arms(NamedTuple):
     @property
     def difference(self) -> float: return self.b.mean - self.a.mean
 
+# %% ../../nbs/08m_evaluation.abtest.ipynb #9a38e5d4
 class InterimAnalysis(NamedTuple):
     "What is known at one look."
     verdict: str   # "take B", "keep A", "go on" or "invalid"
@@ -141,9 +144,11 @@ class Experiment:
     name: str
     primary: str                                    # the metric that decides
     lift: float                                     # difference worth finding, in its unit
-    guardrails: dict = field(default_factory=dict)  # metric -> tolerated harm (fall of the mean)
+    # metric -> harm (a fall of the mean) that is still tolerated
+    guardrails: dict = field(default_factory=dict)
     share: float = 0.5                              # of units in B
-    level: float = 0.05  # chance of a wrong verdict, over the whole life of the test
+    # chance of a wrong verdict, over the whole life of the test
+    level: float = 0.05
     sums: dict = field(default_factory=dict)        # metric -> Arms
     ratio_p: float = 1.0                            # lowest p-value of the sample ratio so far
     until: float = -math.inf                        # latest time seen
@@ -161,11 +166,10 @@ class Experiment:
         "Count a batch."
         b = arms(units, self.name, self.share) if b is None else np.asarray(b, bool)
         known = {m: self._outcome(m, outcomes, len(b)) for m in self.metrics}
-        until = self._clock(np.asarray(times, float)) if times is not None and len(b) else self.until
+        until = self.until if times is None else self._clock(np.asarray(times, float))
         sums = {m: self._added(m, x, b) for m, x in known.items()}
-        arm_a, arm_b = sums[self.primary]
-        ratio_p = min(self.ratio_p, sample_ratio_p(arm_a.n, arm_b.n, self.share))
-        return replace(self, sums=sums, ratio_p=ratio_p, until=until)
+        ratio_p = sample_ratio_p(*(arm.n for arm in sums[self.primary]), self.share)
+        return replace(self, sums=sums, ratio_p=min(self.ratio_p, ratio_p), until=until)
 
     def _outcome(self, metric, outcomes, n):
         "The values of one metric, one per unit, all known."
@@ -178,9 +182,10 @@ class Experiment:
 
     def _clock(self, times):
         "The clock may stand, but not run backwards."
+        if not len(times): return self.until
         if times.min() >= self.until: return float(times.max())
-        raise BadInput(f"experiment '{self.name}': a batch begins at {times.min():g}, but {self.until:g} has "
-                       f"been counted; sort by time")
+        raise BadInput(f"experiment '{self.name}': a batch begins at {times.min():g}, but "
+                       f"{self.until:g} has been counted; sort by time")
 
     def _added(self, metric, x, b):
         "Both arms of a metric with more outcomes."
@@ -188,8 +193,7 @@ class Experiment:
         return Arms(was.a + Moments.of(x[~b]), was.b + Moments.of(x[b]))
 
     def interval(self, metric: str) -> Interval:
-        """Of the mean difference so far, with probability 1 - level at all looks; infinite while nothing
-        is known."""
+        "Of the mean difference so far, valid at all looks together; infinite while nothing is known."
         arm = self.sums.get(metric, Arms())
         se = math.sqrt(arm.a.se2 + arm.b.se2)
         if min(arm.a.n, arm.b.n) < MIN_ARM or not se > 0: return Interval(-math.inf, math.inf)
@@ -208,20 +212,25 @@ class Experiment:
         "Verdict and reason."
         low, high = intervals[self.primary]
         broken = [m for m, harm in self.guardrails.items() if intervals[m].high < -harm]
-        unknown = [m for m, harm in self.guardrails.items() if intervals[m].low < -harm]
-        if self.ratio_p < 0.001:
-            return "invalid", (f"the arms do not hold the planned {1 - self.share:.0%} and {self.share:.0%} "
-                               f"of the units "
-                               f"(p = {self.ratio_p:.1g})")
+        if self.ratio_p < 0.001: return "invalid", self._mismatch()
         if broken:
             return "keep A", f"guardrail '{broken[0]}' falls by more than {self.guardrails[broken[0]]:g}"
         if high < 0: return "keep A", f"'{self.primary}' is lower with B"
-        if low > 0 and not unknown:
-            return "take B", f"'{self.primary}' is higher with B, and no guardrail falls"
-        if low > 0: return "go on", f"guardrail '{unknown[0]}' is not yet known"
+        if low > 0: return self._unless_a_guardrail(intervals)
         return "go on", f"'{self.primary}' may be higher or lower with B"
 
-# %% ../../nbs/08m_evaluation.abtest.ipynb #aa741418
+    def _mismatch(self):
+        "That the arms are not what was planned."
+        planned = f"{1 - self.share:.0%} and {self.share:.0%} of the units"
+        return f"the arms do not hold the planned {planned} (p = {self.ratio_p:.1g})"
+
+    def _unless_a_guardrail(self, intervals):
+        "B is better; may it be taken?"
+        unknown = [m for m, harm in self.guardrails.items() if intervals[m].low < -harm]
+        if unknown: return "go on", f"guardrail '{unknown[0]}' is not yet known"
+        return "take B", f"'{self.primary}' is higher with B, and no guardrail falls"
+
+# %% ../../nbs/08m_evaluation.abtest.ipynb #f08659aa
 class Interleaved(NamedTuple):
     "One list from two models."
     rows: np.ndarray  # of the list
@@ -234,12 +243,10 @@ def team_draft(
     rng: np.random.Generator,  # who picks first in each turn
 ) -> Interleaved:
     "Team-draft interleaving (Radlinski, Kurup and Joachims 2008)."
-    ranked = [iter(np.argsort(-np.asarray(x), kind="stable")) for x in (first, second)]
-    rows, team = [], []
-    while len(rows) < min(k, len(first)):
-        for captain in rng.permutation(2)[:k - len(rows)]:
-            pick = next((r for r in ranked[captain] if r not in rows), None)
-            if pick is None: continue
-            rows.append(int(pick))
-            team.append(int(captain))
-    return Interleaved(np.array(rows, int), np.array(team, int))
+    ranked = [iter(np.argsort(-np.asarray(x), kind="stable").tolist()) for x in (first, second)]
+    picks = {}  # row -> captain, in the order of picking
+    while len(picks) < min(k, len(first)):
+        for captain in rng.permutation(2)[:k - len(picks)].tolist():
+            pick = next((r for r in ranked[captain] if r not in picks), None)
+            if pick is not None: picks[pick] = captain
+    return Interleaved(np.array(list(picks), int), np.array(list(picks.values()), int))

@@ -33,7 +33,7 @@ def is_missing(column: np.ndarray) -> np.ndarray:  # raw column (rows, 1) -> boo
     if v.dtype == object: return v == ""
     return np.isnan(v) if v.dtype.kind == "f" else v == NO_TIME
 
-# %% ../../nbs/08h_evaluation.behaviour.ipynb #718b0d3a
+# %% ../../nbs/08h_evaluation.behaviour.ipynb #301dc470
 @dataclass(frozen=True)
 class Probe:
     "A model as a function of columns that may be exchanged one by one."
@@ -50,29 +50,27 @@ def is_raw(data: Any) -> bool:
     "Raw columns already?"
     return isinstance(data, Mapping) and bool(data) and all(getattr(v, "ndim", 0) == 2 for v in data.values())
 
-def _from_places(model: Callable, table: pa.Table, given: Any) -> Callable:
-    "A function of raw columns that hold places in a table."
+def _probe_bundle(model: Any, data: Any) -> Probe:
+    "A bundle, and its raw inputs."
+    raw = dict(data) if is_raw(data) else raw_inputs(to_arrow(data, list(model.kinds)), model.kinds)
+    return Probe(lambda columns: run_onnx(model.session, columns).astype(float), raw)
+
+def _probe_function(model: Callable, data: Any) -> Probe:
+    "A function of tables; the columns hold places in the table that was given."
+    table = to_arrow(data)
     def predict(raw):
         exchanged = pa.table({c: table[c].take(pa.array(v[:, 0])) for c, v in raw.items()})
-        return np.asarray(model(like(exchanged, given)), float)
-    return predict
+        return np.asarray(model(like(exchanged, data)), float)
+    return Probe(predict, dict.fromkeys(table.column_names, np.arange(len(table))[:, None]))
 
 def probe(
     model: Any,  # a bundle, or a function: of raw columns, or of tables of the kind that `data` is
     data: Any,   # raw columns (a dict of arrays (rows, 1)), or any table
 ) -> Probe:
     "A model and the rows it is to be looked at on."
-    bundle = hasattr(model, "session") and hasattr(model, "kinds")
-    if not bundle and not callable(model):
-        raise BadInput(f"a {type(model).__name__} is no model; give a bundle or a function that returns "
-                       f"probabilities")
-    if bundle:
-        raw = data if is_raw(data) else raw_inputs(to_arrow(data, list(model.kinds)), model.kinds)
-        return Probe(lambda columns: run_onnx(model.session, columns).astype(float), raw)
-    if is_raw(data): return Probe(model, dict(data))
-    table = to_arrow(data)
-    places = np.arange(len(table))[:, None]
-    return Probe(_from_places(model, table, data), dict.fromkeys(table.column_names, places))
+    if hasattr(model, "session") and hasattr(model, "kinds"): return _probe_bundle(model, data)
+    if callable(model): return Probe(model, dict(data)) if is_raw(data) else _probe_function(model, data)
+    raise BadInput(f"a {type(model).__name__} is no model; give a bundle or a function that predicts")
 
 # %% ../../nbs/08h_evaluation.behaviour.ipynb #98e274c9
 @dataclass(frozen=True)
@@ -86,7 +84,7 @@ def adding(column: str, amount: float) -> Callable:
     "The change that adds to a column of numbers; what is missing stays missing."
     return lambda raw: raw | {column: raw[column] + np.float32(amount)}
 
-# %% ../../nbs/08h_evaluation.behaviour.ipynb #9eb0a758
+# %% ../../nbs/08h_evaluation.behaviour.ipynb #7bf8f65f
 def check_behaviours(
     predict: Callable,         # raw columns -> probabilities
     raw: dict,                 # column -> (rows, 1)

@@ -18,15 +18,14 @@ import pyarrow as pa
 from sklearn.isotonic import IsotonicRegression
 
 # %% ../../nbs/08d_evaluation.comparison.ipynb #08c2f4a9
-from .. import core
+from .. import core, formats
 from ..core import BadInput, Settings, nearest
 from .metrics import LESS_IS_BETTER
 from .predictions import Measures, Predictions, columns_of
 from .resampling import Estimate
 from ..training.scores import auc
-from ..formats.columns import label_text
 
-# %% ../../nbs/08d_evaluation.comparison.ipynb #55afb13f
+# %% ../../nbs/08d_evaluation.comparison.ipynb #f9639d38
 SIMPLE = ("always_no", "rate")  # what a team would have without a learned model
 
 def gains(
@@ -40,6 +39,7 @@ def gains(
     mine = measures.of(metric, model, part)
     return {m: sign * (mine - measures.of(metric, m, part)) for m in measures.models if m != model}
 
+# %% ../../nbs/08d_evaluation.comparison.ipynb #79e93f7a
 def usefulness(
     gain: Estimate,  # over the best simple baseline
     margin: float,   # of the card
@@ -49,7 +49,7 @@ def usefulness(
     if low > margin: return "useful"
     return "not useful" if high < margin else "not yet known"
 
-# %% ../../nbs/08d_evaluation.comparison.ipynb #094dd342
+# %% ../../nbs/08d_evaluation.comparison.ipynb #d00da607
 def numeric_column(
     data,                      # the data set, from `formats.dataset`
     predictions: Predictions,
@@ -63,27 +63,29 @@ def numeric_column(
         raise BadInput(f"rule = {column}: it holds no numbers; name a column that does") from None
     return np.where(np.isnan(x), np.nanmedian(x) if not np.isnan(x).all() else 0.0, x)
 
+# %% ../../nbs/08d_evaluation.comparison.ipynb #86f35d40
 def best_column(data, predictions: Predictions) -> str:
     "The column of numbers whose order is farthest from chance; empty where the table has none."
     numbers = [c for c in data.features if data.manifest["columns"][c] not in ("string", "bool")]
     power = {c: abs(auc(predictions.y, numeric_column(data, predictions, c)) - 0.5) for c in numbers}
     return max(power, key=power.get, default="")
 
-# %% ../../nbs/08d_evaluation.comparison.ipynb #31415344
+# %% ../../nbs/08d_evaluation.comparison.ipynb #aec8484f
 def rule_scores(
     data,
     valid: Predictions,  # rows on which direction and curve are fitted
     test: Predictions,
     column: str,
 ) -> np.ndarray:         # probability of each test row
-    """A column as a rule: the direction that orders the validation rows better, and a rising curve to
-    probabilities."""
-    before, now = numeric_column(data, valid, column), numeric_column(data, test, column)
-    sign = 1 if auc(valid.y, before) >= 0.5 else -1
-    known = np.sort(sign * before)
-    def rank(values): return np.searchsorted(known, sign * values, side="right") / len(known)
-    curve = IsotonicRegression(out_of_bounds="clip").fit(rank(before), valid.y)
-    return curve.predict(rank(now))
+    "A column as a rule: the direction that orders the validation rows, and a curve to probabilities."
+    before, now = (numeric_column(data, rows, column) for rows in (valid, test))
+    if auc(valid.y, before) < 0.5: before, now = -before, -now
+    curve = IsotonicRegression(out_of_bounds="clip").fit(_rank(before, before), valid.y)
+    return curve.predict(_rank(before, now))
+
+def _rank(known: np.ndarray, values: np.ndarray) -> np.ndarray:
+    "Share of the known values that are not above each value."
+    return np.searchsorted(np.sort(known), values, side="right") / len(known)
 
 # %% ../../nbs/08d_evaluation.comparison.ipynb #21fba7f1
 def desk_events(folders: dict[Path, str]) -> Iterator[dict]:  # folder -> pattern of its files
@@ -100,20 +102,24 @@ def _label_of(event, known):
     if event.get("event", "answer") != "answer": return None
     return known.get(str(event.get("label")).lower())
 
-# %% ../../nbs/08d_evaluation.comparison.ipynb #1f057a54
+# %% ../../nbs/08d_evaluation.comparison.ipynb #8432e0b6
 def human_labels(
     s: Settings,
     data,
 ) -> pd.DataFrame:  # row, annotator, label (1.0 or 0.0)
     "What people said: `labels/<table>/*.jsonl` beside the card, and `answers*.jsonl` that labeling left."
-    values = data.read([data.target], data.periods[:1])[data.target].unique().drop_null().to_pylist()
-    by_value = {str(v).lower(): float(label_text(v) == data.positive) for v in values}
-    known = {"1": 1.0, "0": 0.0} | by_value
     folders = {s.home / "labels" / core.table_name(s): "*.jsonl",
                core.folder(s, "labeling"): "**/answers*.jsonl"}
+    known = _known_labels(data)
     events = [(int(e["row"]), str(e.get("annotator", "")), _label_of(e, known)) for e in desk_events(folders)]
     table = pd.DataFrame(events, columns=["row", "annotator", "label"])
     return table.drop_duplicates(["row", "annotator"], keep="last").dropna()
+
+def _known_labels(data) -> dict[str, float]:
+    "What a person may have written, in lower case, and what it means."
+    values = data.read([data.target], data.periods[:1])[data.target].unique().drop_null().to_pylist()
+    by_value = {str(v).lower(): float(formats.label_text(v) == data.positive) for v in values}
+    return {"1": 1.0, "0": 0.0} | by_value
 
 # %% ../../nbs/08d_evaluation.comparison.ipynb #e9d59af0
 MIN_HUMAN_ROWS = 30  # rows below which people and model are not compared

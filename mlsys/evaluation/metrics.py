@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['METRICS', 'LESS_IS_BETTER', 'STEPS', 'score_steps', 'Ranking', 'step_ap', 'average_precision', 'row_losses',
-           'row_terms', 'bin_edges', 'bin_gaps', 'rank_metrics', 'measure']
+           'row_terms', 'bin_edges', 'bin_gaps', 'rank_metrics', 'sum_metrics', 'measure']
 
 # %% ../../nbs/08b_evaluation.metrics.ipynb #df381f90
 import math
@@ -13,11 +13,11 @@ import math
 import numpy as np
 from scipy import sparse
 
-# %% ../../nbs/08b_evaluation.metrics.ipynb #6f166d61
+# %% ../../nbs/08b_evaluation.metrics.ipynb #b774071b
 from .resampling import Estimate, Resamples, group_sums
-from ..training.scores import step_auc
+from ..training.scores import auc, step_auc
 
-# %% ../../nbs/08b_evaluation.metrics.ipynb #0a08b131
+# %% ../../nbs/08b_evaluation.metrics.ipynb #0ba9ea8c
 def score_steps(
     p: np.ndarray,   # scores, rising
     most: int = 0,   # steps at most, neighbours are merged beyond; 0: one for each score
@@ -27,6 +27,7 @@ def score_steps(
     if len(p) and 0 < most <= step[-1]: step = step * most // (step[-1] + 1)
     return step
 
+# %% ../../nbs/08b_evaluation.metrics.ipynb #8b7ed0a4
 class Ranking:
     "Rows sorted once by score; any weights can be put on their groups afterwards."
     def __init__(
@@ -46,12 +47,11 @@ class Ranking:
     def steps(
         self,
         weight: np.ndarray,  # of each group, (groups,) or (groups, resamples)
-    ) -> tuple[np.ndarray,
-               np.ndarray]:  # positives and negatives, each (steps,) or (steps, resamples), rising
+    ) -> tuple[np.ndarray, np.ndarray]:  # positives, negatives: (steps,) or (steps, resamples), rising
         "What lies on each step of the score."
         return self.positive @ weight, self.negative @ weight
 
-# %% ../../nbs/08b_evaluation.metrics.ipynb #c325d235
+# %% ../../nbs/08b_evaluation.metrics.ipynb #2731d344
 def step_ap(positive: np.ndarray, negative: np.ndarray) -> np.ndarray:  # (steps, ...), rising -> (...)
     "Mean precision over the positives, from the top, along the first axis; NaN without a positive."
     ones = positive.sum(0)
@@ -61,6 +61,7 @@ def step_ap(positive: np.ndarray, negative: np.ndarray) -> np.ndarray:  # (steps
         mean = (positive[::-1] * hits / np.maximum(alarms, 1e-300)).sum(0) / ones
         return np.where(ones > 0, mean, math.nan)[()]
 
+# %% ../../nbs/08b_evaluation.metrics.ipynb #0e788b0b
 def average_precision(
     y: np.ndarray,  # truth, 1 or 0
     p: np.ndarray,  # scores
@@ -117,7 +118,24 @@ def rank_metrics(
     merged = Ranking(y, p, resamples.group, STEPS).steps(resamples.draws.T)
     return np.array([np.r_[f(*exact), f(*merged)] for f in (step_auc, step_ap)])
 
-# %% ../../nbs/08b_evaluation.metrics.ipynb #28ca4608
+# %% ../../nbs/08b_evaluation.metrics.ipynb #f38dd9ee
+def sum_metrics(
+    y: np.ndarray,
+    p: np.ndarray,
+    threshold: float,
+    edges: np.ndarray,
+    resamples: Resamples,
+) -> np.ndarray:  # (7, 1 + replicates): log loss, Brier, ECE, precision, recall, alarms, positives
+    "The metrics that are ratios of sums."
+    weights, n = resamples.weights, resamples.draws.shape[1]
+    terms = group_sums(row_terms(y, p, threshold), resamples.group, n)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rows, ones, loss, square, alarms, hits = (weights @ terms).T
+        ece = np.abs(weights @ bin_gaps(y, p, edges, resamples.group, n)).sum(1) / rows
+        return np.array([loss / rows, square / rows, ece, hits / alarms, hits / ones, alarms / rows,
+                         ones / rows])
+
+# %% ../../nbs/08b_evaluation.metrics.ipynb #fab98867
 def measure(
     y: np.ndarray,         # truth, 1 or 0, of some rows
     p: np.ndarray,         # their probabilities
@@ -126,16 +144,10 @@ def measure(
     resamples: Resamples,  # of these rows
 ) -> Estimate:             # (metrics,), in the order of `METRICS`; NaN where a metric is not defined
     "Every metric, as measured and in every resample."
-    weights = resamples.weights
-    if not len(y): return Estimate(*_split(np.full((len(METRICS), len(weights)), math.nan)))
-    n = weights.shape[1]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        sums = group_sums(row_terms(y, p, threshold), resamples.group, n)
-        rows, ones, loss, square, alarms, hits = (weights @ sums).T
-        ece = np.abs(weights @ bin_gaps(y, p, edges, resamples.group, n)).sum(1) / rows
-        shares = [loss / rows, square / rows, ece, hits / alarms, hits / ones, alarms / rows, ones / rows]
-    return Estimate(*_split(np.vstack([rank_metrics(y, p, resamples), shares])))
+    if not len(y): return Estimate(*_undefined(len(resamples.draws)))
+    values = np.vstack([rank_metrics(y, p, resamples), sum_metrics(y, p, threshold, edges, resamples)])
+    return Estimate(values[:, 0], values[:, 1:])
 
-def _split(values):
-    "What was measured, and the draws."
-    return values[:, 0], values[:, 1:]
+def _undefined(replicates: int) -> tuple[np.ndarray, np.ndarray]:
+    "Of no rows, no metric is defined."
+    return np.full(len(METRICS), math.nan), np.full((len(METRICS), replicates), math.nan)

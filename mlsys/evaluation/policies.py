@@ -23,7 +23,7 @@ from ..core import BadInput, Settings, nearest, shown
 from .behaviour import is_missing, take
 from ..training.calibration import log_odds
 
-# %% ../../nbs/08j_evaluation.policies.ipynb #f2cec78c
+# %% ../../nbs/08j_evaluation.policies.ipynb #cf074972
 def values_of(
     raw: dict,     # column -> (rows, 1)
     kinds: dict,   # column -> "string", "number" or "time"
@@ -38,16 +38,17 @@ def values_of(
         tried[column] = [v if kind == "string" else float(v) for v in rng.choice(known, n)]
     return tried
 
+# %% ../../nbs/08j_evaluation.policies.ipynb #1a27e033
 def entropy(p):
     "Of a yes with probability p, in bits."
     return (special.entr(p) + special.entr(1 - p)) / math.log(2)
 
-# %% ../../nbs/08j_evaluation.policies.ipynb #b14fa75b
+# %% ../../nbs/08j_evaluation.policies.ipynb #bf84bb11
 def value_of_asking(
     predict: Callable,  # raw columns -> probabilities
     raw: dict,          # column -> (rows, 1)
     values: dict,       # column -> values to try, from `values_of`
-) -> pd.DataFrame:  # (rows, columns): bits that the answer is expected to tell; 0 where the column is known
+) -> pd.DataFrame:      # (rows, columns): expected bits; 0 where the column is known
     "Which missing column would help most (Lindley 1956)."
     told = {}
     for column, tried in values.items():
@@ -69,7 +70,7 @@ def question(value: pd.DataFrame) -> np.ndarray:  # text (rows,): a column, or e
     if not value.shape[1]: return np.full(len(value), "", object)
     return np.where(value.max(axis=1) > 0, value.idxmax(axis=1), "")
 
-# %% ../../nbs/08j_evaluation.policies.ipynb #4232e1cf
+# %% ../../nbs/08j_evaluation.policies.ipynb #3b81d219
 ACTIONS = ("answer", "discard", "human", "ask")
 
 @dataclass(frozen=True)
@@ -123,6 +124,7 @@ class Policy:
         "Write it as JSON."
         core.write_json(path, asdict(self))
 
+# %% ../../nbs/08j_evaluation.policies.ipynb #4fd7d28b
 def load_policy(path: str | Path) -> Policy:
     "Read a policy that `Policy.save` wrote; raises BadInput."
     try: return Policy(**core.read_json(path))
@@ -130,7 +132,7 @@ def load_policy(path: str | Path) -> Policy:
     except (OSError, ValueError, TypeError):
         raise BadInput(f"{shown(path)}: no readable policy; `mlsys run 08_evaluation` writes one") from None
 
-# %% ../../nbs/08j_evaluation.policies.ipynb #1b99be9d
+# %% ../../nbs/08j_evaluation.policies.ipynb #eff8200a
 def band(
     p: np.ndarray,     # scores of rows that no model was fitted to
     threshold: float,
@@ -142,6 +144,7 @@ def band(
     low, high = special.expit(log_odds(threshold) + np.array([-width, width]))
     return float(low), float(high)
 
+# %% ../../nbs/08j_evaluation.policies.ipynb #6a35fb08
 def policy(
     s: Settings,
     p: np.ndarray,               # scores of rows that no model was fitted to

@@ -17,15 +17,15 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-# %% ../../nbs/08c_evaluation.predictions.ipynb #93d31616
+# %% ../../nbs/08c_evaluation.predictions.ipynb #a1a7bbbb
 from .. import core
 from ..core import BadInput, Settings, nearest
 from .metrics import METRICS, bin_edges, measure
-from .resampling import HOURS, Estimate, Resamples, time_blocks
+from .resampling import HOURS, Estimate, Resamples, resample, time_blocks
 from ..formats.frames import to_arrow
 from ..training.scores import MODELS, choose_threshold
 
-# %% ../../nbs/08c_evaluation.predictions.ipynb #57c478bb
+# %% ../../nbs/08c_evaluation.predictions.ipynb #bca12e4e
 @dataclass(frozen=True)
 class Predictions:
     "What every model said about some rows, and the truth."
@@ -37,20 +37,16 @@ class Predictions:
     @classmethod
     def from_table(
         cls,
-        table: Any,  # any table with `_row`, the period key, `y`, one column per model, `role`
+        table: Any,          # any table: `_row`, the period key, `y`, `role`, one column per model
         key: str,            # the period column
         role: str = "test",  # "test" or "valid"
     ) -> "Predictions":
         "The rows of one role; labels and scores are checked."
-        table = to_arrow(table)
-        table = table.filter(pc.equal(table["role"], role))
-        models = [m for m in MODELS if m in table.column_names]
-        if not len(table) or not models:
-            raise BadInput(f"predictions: no {role} rows or no model; `mlsys run 06_training` makes them "
-                           f"anew")
+        table = _of_role(to_arrow(table), role)
         period = table[key].to_numpy(zero_copy_only=False).astype(str)
-        scores = {m: _checked_scores(table[m], m, role) for m in models}
-        return cls(table["_row"].to_numpy(), period, _checked_labels(table["y"], role), scores)
+        y = _checked_labels(table["y"], role)
+        scores = {m: _checked_scores(table[m], m, role) for m in MODELS if m in table.column_names}
+        return cls(table["_row"].to_numpy(), period, y, scores)
 
     def __len__(self): return len(self.y)
 
@@ -63,12 +59,18 @@ class Predictions:
         "Other answers to the same rows."
         return replace(self, scores=scores)
 
+def _of_role(table: pa.Table, role: str) -> pa.Table:
+    "The rows of one role; some rows and some model are needed."
+    table = table.filter(pc.equal(table["role"], role))
+    if len(table) and set(MODELS) & set(table.column_names): return table
+    raise BadInput(f"predictions: no {role} rows or no model; `mlsys run 06_training` makes them anew")
+
 def _checked_labels(column: pa.ChunkedArray, role: str) -> np.ndarray:
     "Truth as numbers; only 0 and 1 are known."
     y = column.to_numpy().astype(float)
     if np.isnan(y).all():
-        raise BadInput(f"predictions: no label of the {len(y):,} {role} rows has arrived; wait, or estimate "
-                       f"without labels")
+        raise BadInput(f"predictions: no label of the {len(y):,} {role} rows has arrived; wait, "
+                       "or estimate without labels")
     if bad := int((~np.isin(y, (0, 1))).sum()):
         raise BadInput(f"predictions: {bad:,} of {len(y):,} {role} rows have a label other than 0 and 1")
     return y
@@ -78,7 +80,7 @@ def _checked_scores(column: pa.ChunkedArray, model: str, role: str) -> np.ndarra
     p = column.to_numpy().astype(float)
     if bad := int((~((p >= 0) & (p <= 1))).sum()):
         raise BadInput(f"predictions of '{model}': {bad:,} of {len(p):,} {role} rows hold no probability "
-                       f"between 0 and 1; train again")
+                       "between 0 and 1; train again")
     return p
 
 # %% ../../nbs/08c_evaluation.predictions.ipynb #9a7c9c8a
@@ -114,7 +116,7 @@ def _merged(mark, most, seed):
     if mark.max() < most: return mark
     return (np.random.default_rng(seed).permutation(mark.max() + 1) % most)[mark]
 
-# %% ../../nbs/08c_evaluation.predictions.ipynb #fdf3919e
+# %% ../../nbs/08c_evaluation.predictions.ipynb #798a2646
 def resampling_groups(
     data,
     predictions: Predictions,
@@ -124,11 +126,15 @@ def resampling_groups(
     "Which rows are drawn together."
     known = resampling_units(data)
     if unit not in known: raise BadInput(f"resampling unit '{unit}'{nearest(unit, known)}")
-    mark = np.unique(_marks(data, predictions, unit), return_inverse=True)[1]
-    period = np.unique(predictions.period, return_inverse=True)[1]
+    mark, period = _numbered(_marks(data, predictions, unit)), _numbered(predictions.period)
     if unit not in HOURS: mark = _merged(mark, max(MAX_GROUPS // (period.max() + 1), 50), seed)
-    return np.unique(period * (mark.max() + 1) + mark, return_inverse=True)[1]
+    return _numbered(period * (mark.max() + 1) + mark)
 
+def _numbered(values: np.ndarray) -> np.ndarray:
+    "Number of each value, in their order."
+    return np.unique(values, return_inverse=True)[1]
+
+# %% ../../nbs/08c_evaluation.predictions.ipynb #804f9965
 def best_unit(
     data,
     predictions: Predictions,
@@ -173,7 +179,7 @@ def _mean_of_known(values):
     total = np.where(known, values, 0).sum(0) / np.maximum(known.sum(0), 1)
     return np.where(known.any(0), total, math.nan)[None]
 
-# %% ../../nbs/08c_evaluation.predictions.ipynb #b16225ad
+# %% ../../nbs/08c_evaluation.predictions.ipynb #188e2160
 def measure_parts(
     predictions: Predictions,
     part: np.ndarray,      # value of each row: its period, its slice
@@ -183,20 +189,28 @@ def measure_parts(
     "Measure every model in every part of the rows under every resample."
     parts, code = np.unique(part, return_inverse=True)
     edges = {m: bin_edges(p) for m, p in predictions.scores.items()}
-    found = []
-    for k in core.track(range(len(parts)), "resampling"):
+    def one_part(k):
         rows = np.flatnonzero(code == k)
-        own, y = resamples.of(rows), predictions.y[rows]
-        found.append([measure(y, p[rows], thresholds[m], edges[m], own)
-                      for m, p in predictions.scores.items()])
-    value, draws = (np.array([[getattr(e, k) for e in line] for line in found]) for k in ("value", "draws"))
-    return Measures(tuple(parts.tolist()), tuple(predictions.scores), Estimate(value, draws))
+        return _measure_rows(predictions.take(rows), thresholds, edges, resamples.of(rows))
+    found = _stacked([one_part(k) for k in core.track(range(len(parts)), "resampling")])
+    return Measures(tuple(parts.tolist()), tuple(predictions.scores), found)
 
+def _measure_rows(predictions: Predictions, thresholds: dict, edges: dict, resamples: Resamples) -> Estimate:
+    "Every metric of every model: (models, metrics)."
+    y = predictions.y
+    return _stacked([measure(y, p, thresholds[m], edges[m], resamples)
+                     for m, p in predictions.scores.items()])
+
+def _stacked(estimates: list[Estimate]) -> Estimate:
+    "Estimates along a new first axis."
+    return Estimate(np.array([e.value for e in estimates]), np.array([e.draws for e in estimates]))
+
+# %% ../../nbs/08c_evaluation.predictions.ipynb #156c4be4
 def measure_all(predictions: Predictions, thresholds: dict, resamples: Resamples) -> Measures:
     "Measure all rows at once."
     return measure_parts(predictions, np.full(len(predictions), "all"), thresholds, resamples)
 
-# %% ../../nbs/08c_evaluation.predictions.ipynb #0a1fcbc5
+# %% ../../nbs/08c_evaluation.predictions.ipynb #32f6d5d8
 def headline(
     data,
     predictions: Predictions,
@@ -207,6 +221,7 @@ def headline(
     "One figure per metric and model."
     return by_period.mean() if data.time else measure_all(predictions, thresholds, resamples)
 
+# %% ../../nbs/08c_evaluation.predictions.ipynb #05f2e2db
 def thresholds(
     valid: Predictions,  # rows that no model was fitted to, earlier than the test rows
     s: Settings,

@@ -31,7 +31,7 @@ def percentiles(
     ends = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=-1)
     return Interval(*np.where(empty, math.nan, ends))
 
-# %% ../../nbs/08a_evaluation.resampling.ipynb #63e012df
+# %% ../../nbs/08a_evaluation.resampling.ipynb #1df91dc0
 @dataclass(frozen=True)
 class Estimate:
     "A number, or several, and what they would have been in other draws of the same groups."

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MAX_SLICES', 'FAIR', 'slice_labels', 'slice_column', 'SliceGaps', 'slice_gaps', 'SliceSet', 'all_slices', 'Candidate',
-           'diverse', 'Side', 'worst_slices', 'fairness']
+           'diverse', 'Side', 'side_of', 'worst_slices', 'fairness']
 
 # %% ../../nbs/08g_evaluation.slices.ipynb #d175680e
 import itertools
@@ -25,7 +25,7 @@ from .predictions import Predictions, columns_of
 from .resampling import Resamples
 from ..formats.frames import to_arrow
 
-# %% ../../nbs/08g_evaluation.slices.ipynb #daaa1020
+# %% ../../nbs/08g_evaluation.slices.ipynb #80a34ab0
 MAX_SLICES = 20
 
 def _one_column(values: Any) -> pa.ChunkedArray:
@@ -39,8 +39,7 @@ def _numbers(column: pa.ChunkedArray) -> pd.Series:
     kind = pa.int64() if pa.types.is_temporal(column.type) else pa.float64()
     try: return pd.Series(column.cast(kind, safe=False).to_numpy()).astype(float)
     except pa.ArrowException:
-        raise BadInput(f"a column of {column.type} has no slices; take one of text, numbers or "
-                       f"times") from None
+        raise BadInput(f"a column of {column.type} has no slices; take text, numbers or times") from None
 
 def _quarters(x: pd.Series, most: int) -> np.ndarray:
     "Numbers by value, or by quarter where they have many values, in their order."
@@ -48,10 +47,10 @@ def _quarters(x: pd.Series, most: int) -> np.ndarray:
     order = {v: f"{i + 1}: {v}" for i, v in enumerate(sorted(cut.dropna().unique()))}
     return cut.astype(object).map(order).fillna("(missing)").to_numpy(str)
 
-# %% ../../nbs/08g_evaluation.slices.ipynb #41fb6092
+# %% ../../nbs/08g_evaluation.slices.ipynb #b540b3ad
 def slice_labels(
     values: Any,             # a column of Arrow, pandas, polars or NumPy
-    most: int = MAX_SLICES,  # values; rarer texts are `(other)`, a number with more is cut into quarters
+    most: int = MAX_SLICES,  # values; a rarer text is `(other)`, numbers with more are cut into quarters
 ) -> np.ndarray:             # text (rows,)
     "The slice of each row: its value, its quarter of a range of numbers, `(missing)`, or `(other)`."
     column = _one_column(values)
@@ -61,7 +60,7 @@ def slice_labels(
     frequent = text.value_counts().index[:most]
     return text.where(text.isin(frequent), "(other)").to_numpy(str)
 
-# %% ../../nbs/08g_evaluation.slices.ipynb #e2166b04
+# %% ../../nbs/08g_evaluation.slices.ipynb #206e962d
 def slice_column(
     data,                       # the data set, from `formats.dataset`
     predictions: Predictions,
@@ -71,18 +70,22 @@ def slice_column(
     if wanted in data.columns: return wanted
     if wanted is not None:
         raise BadInput(f"slice_by = {wanted} is not a column{nearest(wanted, data.columns)}")
-    texts = [c for c in data.features if data.manifest["columns"][c] == "string"]
-    columns = columns_of(data, predictions, texts)
-    counts = {c: pc.count_distinct(columns[c]).as_py() for c in texts}
-    few = {c: n for c, n in counts.items() if 2 <= n <= MAX_SLICES}
+    few = {c: n for c, n in _distinct_texts(data, predictions).items() if 2 <= n <= MAX_SLICES}
     return max(few, key=few.get) if few else next(iter(data.features), data.time)
 
-# %% ../../nbs/08g_evaluation.slices.ipynb #a8476172
+def _distinct_texts(data, predictions: Predictions) -> dict[str, int]:
+    "How many values each column of text has."
+    texts = [c for c in data.features if data.manifest["columns"][c] == "string"]
+    columns = columns_of(data, predictions, texts)
+    return {c: pc.count_distinct(columns[c]).as_py() for c in texts}
+
+# %% ../../nbs/08g_evaluation.slices.ipynb #5bb93770
 class SliceGaps(NamedTuple):
     "What is known of each slice."
     rows: np.ndarray
     mean: np.ndarray  # gap
-    z: np.ndarray  # t statistic, (groups - 1) degrees of freedom, as a normal one; 0 where too few
+    # t statistic with (groups - 1) degrees of freedom, as a normal one; 0 where groups are too few
+    z: np.ndarray
 
 def slice_gaps(
     gap: np.ndarray,    # per row: score minus truth, less the mean of its period
@@ -97,10 +100,14 @@ def slice_gaps(
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = sums.sum(0) / rows
         error = np.sqrt(((sums - mean * counts) ** 2).sum(0) * seen / (seen - 1)) / rows
-        t = np.where((error > 0) & (seen > 5), mean / np.maximum(error, 1e-12), 0.0)
-    return SliceGaps(rows, mean, np.sign(t) * stats.norm.isf(stats.t.sf(abs(t), np.maximum(seen - 1, 1))))
+    return SliceGaps(rows, mean, _as_normal(mean, error, seen))
 
-# %% ../../nbs/08g_evaluation.slices.ipynb #a6f800bd
+def _as_normal(mean: np.ndarray, error: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    "A t statistic as the normal one that is as rare; 0 where at most five groups were seen."
+    t = np.where((error > 0) & (groups > 5), mean / np.maximum(error, 1e-12), 0.0)
+    return np.sign(t) * stats.norm.isf(stats.t.sf(abs(t), np.maximum(groups - 1, 1)))
+
+# %% ../../nbs/08g_evaluation.slices.ipynb #1b99250a
 class SliceSet(NamedTuple):
     "Slices that cut the rows, each row in one of them."
     names: list[tuple[str, ...]]  # one or two conditions each
@@ -112,11 +119,18 @@ def all_slices(
     most: int = 6,      # values per column
 ) -> Iterator[SliceSet]:
     "Every value of every column, then every pair of values of two columns."
-    coded = {c: np.unique(slice_labels(table[c], most), return_inverse=True) for c in columns}
-    coded = {c: (names, code) for c, (names, code) in coded.items() if len(names) > 1}
-    for c, (names, code) in coded.items(): yield SliceSet([(f"{c} = {v}",) for v in names], code)
-    for (a, (u, i)), (b, (v, j)) in itertools.combinations(coded.items(), 2):
-        yield SliceSet([(f"{a} = {x}", f"{b} = {y}") for x in u for y in v], i * len(v) + j)
+    singles = [s for c in columns if len((s := _slices_of(table, c, most)).names) > 1]
+    yield from singles
+    yield from (_pairs(a, b) for a, b in itertools.combinations(singles, 2))
+
+def _slices_of(table: pa.Table, column: str, most: int) -> SliceSet:
+    "The values of one column."
+    values, code = np.unique(slice_labels(table[column], most), return_inverse=True)
+    return SliceSet([(f"{column} = {v}",) for v in values], code)
+
+def _pairs(a: SliceSet, b: SliceSet) -> SliceSet:
+    "Every value of one column with every value of another."
+    return SliceSet([u + v for u in a.names for v in b.names], a.code * len(b.names) + b.code)
 
 # %% ../../nbs/08g_evaluation.slices.ipynb #7af4ff21
 class Candidate(NamedTuple):
@@ -138,13 +152,18 @@ def diverse(candidates: list[Candidate], most: int, again: int = 3) -> list[Cand
         seen |= {x: seen.get(x, 0) + 1 for x in c.conditions}
     return chosen
 
-# %% ../../nbs/08g_evaluation.slices.ipynb #97e0cb4c
+# %% ../../nbs/08g_evaluation.slices.ipynb #a69536aa
 class Side(NamedTuple):
     "One half of the rows."
     rows: np.ndarray   # bool, of all rows
     gap: np.ndarray    # of its rows
     group: np.ndarray  # of its rows, numbered anew
 
+def side_of(rows: np.ndarray, gap: np.ndarray, group: np.ndarray) -> Side:
+    "These rows as one half."
+    return Side(rows, gap[rows], np.unique(group[rows], return_inverse=True)[1])
+
+# %% ../../nbs/08g_evaluation.slices.ipynb #768a5bfc
 def _candidates(slices: SliceSet, discover: Side, confirm: Side, least: float) -> Iterator[Candidate]:
     "The slices that are large enough on both sides."
     n = len(slices.names)
@@ -154,23 +173,21 @@ def _candidates(slices: SliceSet, discover: Side, confirm: Side, least: float) -
         agree = np.sign(a.z[k]) * b.z[k]
         yield Candidate(abs(a.z[k]), slices.names[k], a.rows[k], a.mean[k], b.rows[k], b.mean[k], agree)
 
+# %% ../../nbs/08g_evaluation.slices.ipynb #6928e682
 def _verdicts(candidates: list[Candidate]) -> pd.DataFrame:
-    """One line per slice, with its p-value on the confirming side; one-sided, since the direction was
-    fixed by the other."""
+    "One line per slice, with its one-sided p-value: the discovering side has fixed the direction."
     worst = pd.DataFrame(candidates, columns=Candidate._fields)
     worst["p"] = stats.norm.sf(worst.confirming.astype(float))
     worst["confirmed"] = stats.false_discovery_control(worst.p) <= 0.05 if len(worst) else False
     worst["slice"] = worst.conditions.map(" and ".join)
     return worst.set_index("slice")[["rows_found", "gap_found", "rows", "gap", "p", "confirmed"]]
 
-# %% ../../nbs/08g_evaluation.slices.ipynb #361d7e50
+# %% ../../nbs/08g_evaluation.slices.ipynb #137e8754
 def worst_slices(
     table: Any,         # any table that describes the rows
     gap: np.ndarray,    # per row: score minus truth, less the mean of its period
-    first: np.ndarray
-                 | None = None,  # bool: rows to discover on, the others confirm; default: every other group
-    group: np.ndarray
-                 | None = None,  # number of each row's group; default: every row is one
+    first: np.ndarray | None = None,  # bool: rows to discover on; default: every other group
+    group: np.ndarray | None = None,  # of each row, none on both sides; default: a row is one
     columns: list[str] | None = None,  # default: all
     least: float = 0.01,  # share of the rows that a slice must have
     most: int = 20,       # slices to confirm
@@ -180,13 +197,12 @@ def worst_slices(
     if len(table) != len(gap): raise BadInput(f"{len(gap):,} gaps for {len(table):,} rows")
     group = np.arange(len(gap)) if group is None else group
     first = group % 2 == 0 if first is None else first
-    discover, confirm = (Side(rows, gap[rows], np.unique(group[rows], return_inverse=True)[1])
-                         for rows in (first, ~first))
+    sides = [side_of(rows, gap, group) for rows in (first, ~first)]
     found = [c for slices in all_slices(table, table.column_names)
-             for c in _candidates(slices, discover, confirm, least)]
+             for c in _candidates(slices, *sides, least)]
     return _verdicts(diverse(sorted(found, key=lambda c: (-c.strength, c.conditions)), most))
 
-# %% ../../nbs/08g_evaluation.slices.ipynb #19de2e52
+# %% ../../nbs/08g_evaluation.slices.ipynb #faf23a93
 FAIR = ("alarms", "recall", "false_alarm_rate", "precision")
 
 def _gaps(y, alarm, mine, resamples, level):
@@ -199,13 +215,14 @@ def _gaps(y, alarm, mine, resamples, level):
                    low=low, high=high,
                    sure=bool(low > 0 or high < 0))
 
+# %% ../../nbs/08g_evaluation.slices.ipynb #04764491
 def fairness(
     y: np.ndarray,         # truth
     alarm: np.ndarray,     # bool
     part: Any,             # the group of people or things that each row belongs to
     resamples: Resamples,
     least: int = 30,       # rows below which a part is not judged
-) -> pd.DataFrame:  # per part and measure: value, gap to all others, simultaneous 95 % interval
+) -> pd.DataFrame:         # per part and measure: value, gap to all others, simultaneous 95 % interval
     "Gaps between one part and everybody else."
     values, code = np.unique(np.asarray(part), return_inverse=True)
     judged = np.flatnonzero(np.bincount(code) >= least)
