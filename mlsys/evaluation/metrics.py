@@ -15,7 +15,7 @@ from scipy import sparse
 
 # %% ../../nbs/08b_evaluation.metrics.ipynb #b774071b
 from .resampling import Estimate, Resamples, group_sums
-from ..training.scores import auc, step_auc
+from ..training.scores import step_auc
 
 # %% ../../nbs/08b_evaluation.metrics.ipynb #0ba9ea8c
 def score_steps(

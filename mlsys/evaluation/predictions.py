@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from .. import core
 from ..core import BadInput, Settings, nearest
 from .metrics import METRICS, bin_edges, measure
-from .resampling import HOURS, Estimate, Resamples, resample, time_blocks
+from .resampling import HOURS, Estimate, Resamples, time_blocks
 from ..formats.frames import to_arrow
 from ..training.scores import MODELS, choose_threshold
 
