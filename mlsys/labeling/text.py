@@ -35,11 +35,11 @@ def lowered(data: pa.Buffer) -> pa.Buffer:
     edges = pa.py_buffer(np.array([0, data.size]))
     return pc.ascii_lower(pa.Array.from_buffers(pa.large_string(), 1, [None, edges, data])).buffers()[2]
 
-# %% ../../nbs/05b_labeling.text.ipynb #e30cd54a
+# %% ../../nbs/05b_labeling.text.ipynb #f5fcfa9b
 def padded(data: pa.Buffer) -> ndarray:
     "Bytes in lower case, followed by at least 15 zeros, an even number in all."
     size = data.size // 2 * 2 + 16
-    low = np.frombuffer(pa.allocate_buffer(size), np.uint8)  # Arrow's memory: it keeps pages for the next text
+    low = np.frombuffer(pa.allocate_buffer(size), np.uint8)  # Arrow keeps the pages for the next text
     if data.size: low[:data.size] = np.frombuffer(lowered(data), np.uint8)[:data.size]
     low[data.size:] = 0
     return low
