@@ -1,4 +1,4 @@
-"""A CSV of 3 GB, made on the spot, into Parquet: peak memory of `formats.convert` and of DuckDB's COPY as it comes."""
+"""A CSV of 3 GB, made on the spot, into Parquet: peak memory of `formats.convert` and of DuckDB's COPY."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Tables of any format: opened lazily, converted in bounded memory, refused with a sentence, and their bytes counted."""
+"""Tables of any format: opened lazily, converted in bounded memory, refused with a sentence; bytes are counted."""
 
 import base64
 import contextlib
