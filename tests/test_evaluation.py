@@ -201,7 +201,8 @@ def redrawn(y, p, drawn):
 
 
 def test_intervals_from_days_hold_the_truth_and_those_from_rows_do_not():
-    "30 days of 100 rows, the truth from 100,000 days: 95 % intervals from days hold it in some 90 % of the trials, from rows in 60 %."
+    """30 days of 100 rows, the truth from 100,000 days: 95 % intervals from days hold it in some 90 % of
+    the trials, from rows in 60 %."""
     rng = np.random.default_rng(1)
     truth = auc(*world(rng, 100_000, 10)[:2])
     held = {"days": 0, "rows": 0}

@@ -55,7 +55,8 @@ def test_shapley_is_the_mean_over_all_orders(m, seed):
 
 
 def test_published_games():
-    "Shapley and Shubik 1954: power in the Security Council of 1954, 5 with a veto and 6 without: 0.1974 each, 0.0022 each."
+    """Shapley and Shubik 1954: power in the Security Council of 1954, 5 with a veto and 6 without:
+    0.1974 each, 0.0022 each."""
     inside = coalitions(11)
     passes = inside[:, :5].all(1) & (inside.sum(1) >= 7)
     power = shapley(passes.astype(float))
@@ -66,7 +67,8 @@ def test_published_games():
 
 
 def test_shapley_of_a_model_with_interactions_by_hand():
-    "f = a b with a background at zero: the product is shared equally; a player that is not used gets nothing."
+    """f = a b with a background at zero: the product is shared equally; a player that is not used gets
+    nothing."""
     row, background = {c: np.array([[v]])
                        for c, v in (("a", 3.0), ("b", 2.0), ("c", 9.0))}, {c: np.zeros((4, 1)) for c in "abc"}
     worth = coalition_values(lambda r: r["a"][:, 0] * r["b"][:, 0], row, background, [["a"], ["b"], ["c"]],
@@ -158,7 +160,8 @@ def test_families_put_relatives_together():
 
 
 @pytest.mark.parametrize(("phi", "said", "part"), [
-    ([0.2, -0.05], 0.35, "above the usual 20%. It is raised by a (20 points). It is lowered by b (5 points)."),
+    ([0.2, -0.05], 0.35,
+     "above the usual 20%. It is raised by a (20 points). It is lowered by b (5 points)."),
     ([-0.1, 0.001], 0.1, "below the usual 20%. It is lowered by a (10 points)."),
     ([0.0, 0.0], 0.2, "as usual (20%).")])
 def test_sentences(phi, said, part):

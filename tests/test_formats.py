@@ -818,7 +818,8 @@ print(bad)
 
 @pytest.mark.parametrize("kind", ["parquet", "orc", "arrow"])
 def test_flipped_and_cut_bytes(kind, here):
-    "In a process of its own, so that a crash or a hang is seen as one; seed 7 has a bit that crashes ORC's reader."
+    """In a process of its own, so that a crash or a hang is seen as one; seed 7 has a bit that crashes
+    ORC's reader."""
     path = f"a.{kind}"
     write(fuzz_table(), path)
     done = subprocess.run(

@@ -15,7 +15,8 @@ ROOT = Path(__file__).parent.parent
 
 
 def test_the_committed_pipeline_is_the_one_that_the_card_makes():
-    made = pipeline.dvc_yaml(ROOT / "settings.ini").replace("    - labels/flights\n", "")  # there once somebody has labelled here
+    made = pipeline.dvc_yaml(ROOT / "settings.ini").replace("    - labels/flights\n",
+                                                            "")  # there once somebody has labelled here
     assert (ROOT / "dvc.yaml").read_text() == made
 
 
@@ -72,7 +73,9 @@ def test_a_stage_that_fails_leaves_the_last_good_folder(table, small, monkeypatc
     text = pipeline.chapters()["02_formats"].read_text()
     at = text.index('"## When not to use this')
     cell = text.rindex('"cell_type": "markdown"', 0, at)
-    text = text[:cell] + text[cell:].replace('"cell_type": "markdown"', '"cell_type": "code", "execution_count": null, "outputs": []', 1)
+    text = text[:cell] + text[cell:].replace('"cell_type": "markdown"', '"cell_type": "code", '
+                                                                        '"execution_count": null, "outputs": '
+                                                                        '[]', 1)
     (broken / "02_formats.ipynb").write_text(text)
     monkeypatch.setattr(pipeline, "chapters", lambda: {"02_formats": broken / "02_formats.ipynb"})
     with pytest.raises(pipeline.ChapterFailed, match="02_formats failed in cell .*failed/02_formats.ipynb"):
@@ -84,7 +87,8 @@ def test_a_stage_that_fails_leaves_the_last_good_folder(table, small, monkeypatc
 
 def test_killed_in_the_middle_the_next_run_heals(table, small):
     card = small(table)
-    first = subprocess.Popen([Path(sys.executable).parent / "mlsys", "run", "formats", "--settings", card], start_new_session=True)
+    first = subprocess.Popen([Path(sys.executable).parent / "mlsys", "run", "formats", "--settings", card],
+                             start_new_session=True)
     s = core.load_settings(card)
     limit = time.monotonic() + 60
     while not (core.build_folder(s) / ".next").exists() and time.monotonic() < limit:
