@@ -42,6 +42,7 @@ def ours(name, **choices):
 def partial_fit():
     "scikit-learn's SGDClassifier on slices of a matrix that exists already."
     from sklearn.linear_model import SGDClassifier
+
     from mlsys.training.ladder import one_hot
     x, features = rows(ROWS)
     matrix, y = one_hot(x, features), x.y.astype(int)

@@ -15,8 +15,6 @@ from sklearn.metrics import confusion_matrix, precision_score, recall_score
 from statsmodels.stats.multitest import multipletests
 
 from mlsys import core, formats, training
-from mlsys.training.features import NO_TIME, Rows
-from mlsys.training.network import probabilities
 from mlsys.evaluation.behaviour import Behaviour, adding, check_behaviours, is_missing
 from mlsys.evaluation.comparison import best_column, human_baseline, human_labels, numeric_column, rule_scores
 from mlsys.evaluation.decisions import ThresholdRule, card_rules, decision_rates, walk_forward
@@ -37,6 +35,8 @@ from mlsys.evaluation.predictions import Predictions
 from mlsys.evaluation.resampling import no_resamples, resample
 from mlsys.evaluation.slices import Candidate, diverse, fairness, slice_gaps, worst_slices
 from mlsys.training.calibration import log_odds
+from mlsys.training.features import NO_TIME, Rows
+from mlsys.training.network import probabilities
 from mlsys.training.scores import auc
 
 rows = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 1)), min_size=4,

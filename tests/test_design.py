@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from matplotlib.patches import FancyBboxPatch
 
 from mlsys import core, design
-from mlsys.design import consequences, contradictions
 from mlsys.core import BadInput, Settings
+from mlsys.design import consequences, contradictions
 
 ROOT = Path(__file__).parents[1]
 PLAIN = Settings(data=core.Data(source="plain.csv", target="y", time="when", entity="who"))

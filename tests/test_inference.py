@@ -20,8 +20,8 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from mlsys import core, evaluation, inference, training
-from mlsys.training.bundles import save_bundle
 from mlsys.core import BadInput
+from mlsys.training.bundles import save_bundle
 
 N = 600
 

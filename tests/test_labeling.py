@@ -20,16 +20,32 @@ from snorkel.labeling.model import LabelModel, MajorityLabelVoter
 from snorkel.slicing import PandasSFApplier, slicing_function
 
 from mlsys import core, labeling
-from mlsys.labeling import patterns
 from mlsys.core import BadInput
-from mlsys.labeling import ABSTAIN, lf
-from mlsys.labeling.active import active_curve, Arena, corrected, k_center, out_of_fold, slice_scores, slices, uncertainty
-from mlsys.labeling.endmodel import accuracy, auc, fit, labels_worth, learn_encoding, learning_curve, worth_text
+from mlsys.labeling import ABSTAIN, lf, patterns
+from mlsys.labeling.active import (
+    Arena,
+    active_curve,
+    corrected,
+    k_center,
+    out_of_fold,
+    slice_scores,
+    slices,
+    uncertainty,
+)
+from mlsys.labeling.endmodel import (
+    accuracy,
+    auc,
+    fit,
+    labels_worth,
+    learn_encoding,
+    learning_curve,
+    worth_text,
+)
 from mlsys.labeling.files import Ballots, doubtful_rows
-from mlsys.labeling.functions import Columns, first_failing, LabelFunction, recent_share
-from mlsys.labeling.rules import as_function, holds, Rule
+from mlsys.labeling.functions import Columns, LabelFunction, first_failing, recent_share
 from mlsys.labeling.patterns import phrase_query
-from mlsys.labeling.text import in_threads, scan, Words
+from mlsys.labeling.rules import Rule, as_function, holds
+from mlsys.labeling.text import Words, in_threads, scan
 from mlsys.labeling.votes import class_proba, distinct_votes, label_model, majority, triplets
 
 ROOT = Path(__file__).parent.parent

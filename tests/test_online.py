@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from river import drift
 
 from mlsys import core, formats, online, training
-from mlsys.online.learners import conforms
-from mlsys.training.ladder import one_hot
 from mlsys.core import BadInput
 from mlsys.online import LEARNERS, Linear, Queue, Stream, comparison, learners, progressive
 from mlsys.online import stream as streams
 from mlsys.online.detectors import PageHinkley
+from mlsys.online.learners import conforms
 from mlsys.online.stream import DAY, NEVER, check_stream, plan
+from mlsys.training.ladder import one_hot
 
 FEATURES = training.Features({"word": ["a", "b", "c"], "other": ["x", "y"]},
                              {"n": dict(flag=False), "m": dict(flag=False)})

@@ -13,7 +13,6 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
-
 from testing_tables import people, shop
 
 from mlsys import core, formats, testing

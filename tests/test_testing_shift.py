@@ -1,10 +1,10 @@
 """Two tables that should be alike: differences are named with what would undo them, and chance is not."""
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from testing_tables import KINDS, as_kind, shop
 
-import pyarrow as pa
 from mlsys import core, testing
 from mlsys.testing import shift
 
