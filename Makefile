@@ -25,7 +25,7 @@ test: run  ## every test: notebooks, properties, faults, whole-system runs, expo
 	@nbdev-export && git diff --exit-code --stat -- mlsys
 	@ruff check
 	@rm -rf build/sample
-	$(SAMPLE) python -m pytest --quiet --nbval-lax nbs
+	$(SAMPLE) python -m pytest --quiet --nbval-lax nbs/[0-9][0-9]_*.ipynb  # the rooms: tests/test_chapters.py, and make book
 	python -m pytest tests -n 2 --dist loadfile --cov --cov-report=term --cov-fail-under=90
 
 browser:  ## Chromium for the tests of the labelling desk: Debian's, where none is there and apt may install it
@@ -47,6 +47,7 @@ lab: .venv/.installed  ## JupyterLab: the project, opened at the chapters
 
 test-tables: run  ## whole runs on sixty tables that nobody here chose (hours)
 	@python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[bench]'
+	@python -m pytest tests/test_tables.py -m slow
 	@python benchmarks/tables.py
 
 bench: run  ## side-by-side measurements against the peers (installs them first)

@@ -1,6 +1,6 @@
 """Whole runs on eight small tables of kinds that a newcomer brings: each ends with a report, or with one clear sentence of `init`.
 
-The tables are made here. benchmarks/tables.py (`make test-tables`) does the same with sixty that nobody here chose.
+They take minutes each, so that `make test-tables` runs them, not `make test`. The tables are made here. benchmarks/tables.py (`make test-tables`) does the same with sixty that nobody here chose.
 """
 import importlib.util
 from pathlib import Path
@@ -97,6 +97,7 @@ KINDS = {"sixty_rows": (sixty_rows, "relapse", ""), "no_numbers": (no_numbers, "
          "shuffled_time": (shuffled_time, "sold_out", "day")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_whole_run_ends_well(kind, tmp_path):
     make, target, time = KINDS[kind]
