@@ -113,8 +113,9 @@ def test_a_page_runs_again_only_when_it_has_changed(small, table, monkeypatch):
     card = small(table)
     room = card.parent / "01a_a.room.ipynb"
     cell = dict(cell_type="code", execution_count=None, id="one", metadata={}, outputs=[], source="print(1 + 1)")
-    write = lambda source: core.write_json(room, dict(cells=[cell | dict(source=source)], nbformat=4, nbformat_minor=5,
-                                                      metadata=dict(kernelspec=dict(name="python3", display_name="Python 3"))))
+    def write(source):
+        return core.write_json(room, dict(cells=[cell | dict(source=source)], nbformat=4, nbformat_minor=5,
+                                                          metadata=dict(kernelspec=dict(name="python3", display_name="Python 3"))))
     write("print(1 + 1)")
     monkeypatch.setattr(pipeline, "pages", lambda: {"01a_a.room": room})
     monkeypatch.setattr(pipeline, "rooms", lambda: {"01a_a.room": room})
