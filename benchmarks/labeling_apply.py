@@ -27,15 +27,16 @@ def table():
     import pyarrow.parquet as pq
 
     from mlsys import core, formats
+    from mlsys.formats.columns import plain_types
     if os.environ["TABLE"] in COPIES:
-        reviews = formats.plain_types(pq.read_table(ROOT / "data" / "food_reviews.parquet", columns=["review"]))["review"].to_pylist()
+        reviews = plain_types(pq.read_table(ROOT / "data" / "food_reviews.parquet", columns=["review"]))["review"].to_pylist()
         return pa.table({"review": [f"{text} {i}" for i in range(COPIES[os.environ["TABLE"]]) for text in reviews]})
     data = formats.dataset(core.load_settings(ROOT / "settings.ini"))
     return data.read(data.columns, data.train).combine_chunks()
 
 
 def over_columns():
-    from mlsys.labeling import LabelFunction as F
+    from mlsys.labeling.functions import LabelFunction as F
     if os.environ["TABLE"] in COPIES:
         return [*(F(n, lambda x, p=p: x.review.has(*p), c) for n, (c, p) in PHRASES.items()),
                 *(F(n, lambda x, p=p: x.review.matches(p), c) for n, (c, p) in PATTERNS.items())]

@@ -42,10 +42,9 @@ def ours(name, **choices):
 def partial_fit():
     "scikit-learn's SGDClassifier on slices of a matrix that exists already."
     from sklearn.linear_model import SGDClassifier
-
-    from mlsys import training
+    from mlsys.training.ladder import one_hot
     x, features = rows(ROWS)
-    matrix, y = training.one_hot(x, features), x.y.astype(int)
+    matrix, y = one_hot(x, features), x.y.astype(int)
     parts = [(matrix[at], y[at]) for at in batches(len(x))]
 
     def run():
@@ -61,9 +60,9 @@ def river(scaled):
     "river's logistic regression on dictionaries that exist already; with its scaler in front, as in its own documentation, or without."
     from river import linear_model, optim, preprocessing
 
-    from mlsys import online
+    from mlsys.online import learners
     x, features = rows(RIVER_ROWS)
-    events = list(zip(online.RiverLogistic(features).rows(x.codes, x.floats), (x.y == 1).tolist(), strict=True))
+    events = list(zip(learners.RiverLogistic(features).rows(x.codes, x.floats), (x.y == 1).tolist(), strict=True))
 
     def run():
         model = linear_model.LogisticRegression(optim.AdaGrad(0.1))

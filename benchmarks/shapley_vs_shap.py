@@ -15,17 +15,19 @@ ROWS, BACKGROUND, PLAYERS = 32, 16, 9
 def prepared():
     "The model as a function of a matrix of the players, and the rows to explain and to compare with."
     from mlsys import core, formats, training
+    from mlsys.training.features import raw_inputs
+    from mlsys.training.graph import run_onnx
     s = core.load_settings(ROOT / "settings.ini")
     data, bundle = formats.dataset(s), training.bundle(s)
     names = [c for c, k in bundle.kinds.items() if k == "number"][:PLAYERS]
     table = data.read(list(bundle.kinds), data.test[:1])
-    raw = training.raw_inputs(table.take(np.linspace(0, len(table) - 1, ROWS + BACKGROUND).astype(int)),
+    raw = raw_inputs(table.take(np.linspace(0, len(table) - 1, ROWS + BACKGROUND).astype(int)),
                               bundle.kinds)
     x = np.column_stack([raw[c][:, 0] for c in names])
     x = np.where(np.isnan(x), np.nanmedian(x, axis=0), x).astype(np.float32)
 
     def predict(m):
-        return training.run_onnx(bundle.session, {c: np.repeat(v[:1], len(m), 0) for c, v in raw.items()}
+        return run_onnx(bundle.session, {c: np.repeat(v[:1], len(m), 0) for c, v in raw.items()}
                                  | {c: m[:, i:i + 1].astype(np.float32)
                                     for i, c in enumerate(names)}).astype(float)
     return predict, names, x[:ROWS], x[ROWS:]

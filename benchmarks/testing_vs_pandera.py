@@ -43,12 +43,12 @@ def prepared():
 
 
 def ours():
-    from mlsys import formats
+    from mlsys.formats.read import open_batches
     suite, table = prepared()
 
     def from_disk():
         bad = 0
-        for batch in formats.open_batches(DISK, 131_072, [c for c, r in suite.columns.items() if r.type == "text"])[0]:
+        for batch in open_batches(DISK, 131_072, [c for c, r in suite.columns.items() if r.type == "text"])[0]:
             verdicts = suite.check(batch)
             bad += int(verdicts.bad.sum())
             verdicts.reasons()

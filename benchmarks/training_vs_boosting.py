@@ -21,10 +21,12 @@ SHAPES = {"core": "a month, codes and floats ready", "whole": "a month, raw colu
 
 def prepared():
     "Settings, the bundle, and the rows to predict."
-    from mlsys import core, formats, training
+    from mlsys import core, formats
+    from mlsys.training import load_bundle
+    from mlsys.training.splits import labelled
     s = core.load_settings(ROOT / "settings.ini")
-    data, bundle = formats.dataset(s), training.load_bundle(core.folder(s, "training") / "bundle")
-    table = training.labelled(data, s, data.test[:1])
+    data, bundle = formats.dataset(s), load_bundle(core.folder(s, "training") / "bundle")
+    table = labelled(data, s, data.test[:1])
     return s, data, bundle, table.slice(0, 1) if os.environ["SHAPE"].startswith("row") else table
 
 
@@ -34,12 +36,13 @@ def repeated(function):
 
 
 def ours():
-    from mlsys import training
+    from mlsys.training import encode
+    from mlsys.training.graph import run_onnx
     _, _, bundle, table = prepared()
     if os.environ["SHAPE"] != "core":
         return repeated(lambda: bundle.predict(table))
-    codes, floats = training.encode(table, bundle.features)
-    return lambda: training.run_onnx(bundle.core, dict(codes=codes, floats=floats))
+    codes, floats = encode(table, bundle.features)
+    return lambda: run_onnx(bundle.core, dict(codes=codes, floats=floats))
 
 
 def pipeline(fit_table, fit, valid_table, valid, features):
@@ -49,8 +52,8 @@ def pipeline(fit_table, fit, valid_table, valid, features):
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import FunctionTransformer, OrdinalEncoder
 
-    from mlsys import training
-    tuned = training.fit_boosting(fit, valid, features).predict.__defaults__[0]
+    from mlsys.training.ladder import fit_boosting
+    tuned = fit_boosting(fit, valid, features).fitted
     texts, times = list(features.strings), [features.time]
 
     def hour_and_weekday(frame):
@@ -64,21 +67,23 @@ def pipeline(fit_table, fit, valid_table, valid, features):
 
 
 def peer():
-    from mlsys import training
+    from mlsys.training.features import Rows, encode, rows
+    from mlsys.training.ladder import fit_boosting
+    from mlsys.training.splits import labelled, split
     s, data, bundle, table = prepared()
-    fit_table, valid_table = training.split(training.labelled(data, s, data.train))
-    fit, valid = (training.rows(t, bundle.features) for t in (fit_table, valid_table))
+    fit_table, valid_table = split(labelled(data, s, data.train))
+    fit, valid = (rows(t, bundle.features) for t in (fit_table, valid_table))
     if os.environ["SHAPE"].endswith("pandas"):
         model, frame = pipeline(fit_table, fit, valid_table, valid, bundle.features), table.to_pandas()
         return repeated(lambda: model.predict_proba(frame))
-    trees = training.fit_boosting(fit, valid, bundle.features, s.run.seed)
+    trees = fit_boosting(fit, valid, bundle.features, s.run.seed)
 
-    def predict(): return trees(training.Rows({}, *training.encode(table, bundle.features), None))
+    def predict(): return trees(Rows({}, *encode(table, bundle.features), None))
     if os.environ["SHAPE"] != "core":
         return repeated(predict)
-    rows = training.rows(table, bundle.features)
-    assert len(np.unique(trees(rows))) > 100
-    return lambda: trees(rows)
+    ready = rows(table, bundle.features)
+    assert len(np.unique(trees(ready))) > 100
+    return lambda: trees(ready)
 
 
 if __name__ == "__main__":

@@ -34,12 +34,13 @@ def made():
 
 def ours():
     from mlsys import versioning
+    from mlsys.versioning.store import STORE
     folder, again = made(), os.environ["CASE"].startswith("again")
 
     def run():
         if not again:
-            shutil.rmtree(folder / versioning.STORE, ignore_errors=True)
-        versioning.snapshot(folder / "table", "all", store=folder / versioning.STORE)
+            shutil.rmtree(folder / STORE, ignore_errors=True)
+        versioning.snapshot(folder / "table", "all", store=folder / STORE)
     return run
 
 
@@ -58,9 +59,9 @@ def dvc_add():
 
 
 def md5():
-    from mlsys import versioning
+    from mlsys.versioning.store import fingerprint
     folder = made()
-    return lambda: versioning.fingerprint(folder / "table")
+    return lambda: fingerprint(folder / "table")
 
 
 CASES = {

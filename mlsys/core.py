@@ -9,8 +9,8 @@ __all__ = ['Names', 'SECTIONS', 'BOOK', 'RESERVED', 'NEXT', 'WRITE_ERRORS', 'COL
            'Chapter', 'table_name', 'build_folder', 'folder', 'out_folder', 'staged', 'atomic', 'cannot_write',
            'write_json', 'read_json', 'record', 'recorded', 'plot_style', 'track']
 
-# %% ../nbs/00_core.ipynb #bfbe72b6
-import configparser, contextlib, difflib, errno, inspect, json, os, re, shutil, sys, time
+# %% ../nbs/00_core.ipynb #0e215b3b
+import ast, configparser, contextlib, difflib, errno, functools, inspect, json, os, shutil, sys, time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -54,8 +54,9 @@ class Section(pydantic.BaseModel):
     def _drop_empty(cls, values):
         return {k: v for k, v in values.items() if v is not None and v != ""}
 
-# %% ../nbs/00_core.ipynb #68ded9a9
-Names = pydantic.BeforeValidator(lambda v: tuple(x.strip() for x in v.split(",") if x.strip()) if isinstance(v, str) else tuple(v))
+# %% ../nbs/00_core.ipynb #2ae0ed10
+Names = pydantic.BeforeValidator(lambda v: tuple(x.strip() for x in v.split(",") if x.strip())
+                                 if isinstance(v, str) else tuple(v))
 
 # %% ../nbs/00_core.ipynb #3ba0c214
 class Data(Section):
@@ -70,63 +71,63 @@ class Data(Section):
     period: Literal["auto", "year", "quarter", "month", "week", "day", "hour"] = "auto"  # slice of time
     train: int = pydantic.Field(0, ge=0)             # leading periods to learn from; 0: three fifths of them
 
-# %% ../nbs/00_core.ipynb #179c5f5b
+# %% ../nbs/00_core.ipynb #531caf5c
 class Inference(Section):
     "Heading 1: when predictions are made."
-    mode: Literal["batch", "online"] = "batch"           # many rows at fixed hours, or each when it is asked for
+    mode: Literal["batch", "online"] = "batch"  # many rows at fixed hours, or each when it is asked for
     rows_per_day: float = pydantic.Field(1000, gt=0)     # predictions on a usual day
     every_hours: float = pydantic.Field(24, gt=0)        # batch: how often
     run_minutes: float = pydantic.Field(2, gt=0)         # batch: machine time of one run, its start included
     requests_per_second: float = pydantic.Field(1, gt=0) # online: load at the peak
 
-# %% ../nbs/00_core.ipynb #deb8071c
+# %% ../nbs/00_core.ipynb #1edad003
 class Location(Section):
     "Heading 2: where predictions are computed."
-    place: Literal["cloud", "edge"] = "cloud"         # a machine that is rented, or a device where the data arise
-    device: Literal["server", "phone", "single-board", "coral", "microcontroller"] = "server"  # what that machine is
+    place: Literal["cloud", "edge"] = "cloud"  # a machine that is rented, or a device where the data arise
+    device: Literal["server", "phone", "single-board", "coral", "microcontroller"] = "server"  # what it is
     memory_mb: float = pydantic.Field(4096, gt=0)     # memory that model and runtime may use
     network: bool = True                              # can the place reach a server when it predicts?
     round_trip_ms: float = pydantic.Field(30, ge=0)   # cloud: network time of one request, there and back
 
-# %% ../nbs/00_core.ipynb #cf7e3a37
+# %% ../nbs/00_core.ipynb #69230735
 class Learning(Section):
     "Heading 3: how the model learns."
-    mode: Literal["offline", "online"] = "offline"      # a new model now and then, or one step per labelled row
+    mode: Literal["offline", "online"] = "offline"  # a new model now and then, or one step per labelled row
     learner: Literal["cloud", "edge"] = "cloud"         # where the model learns
-    retrain_days: float = pydantic.Field(30, gt=0)      # time between two models; online: between two snapshots
+    retrain_days: float = pydantic.Field(30, gt=0)  # time between two models; online: between two snapshots
     label_delay_days: float = pydantic.Field(0, ge=0)   # time until the truth is known
     window_days: float = pydantic.Field(90, gt=0)       # how far back training looks
     history_days: float = pydantic.Field(365, ge=0)     # labelled past that exists on the first day
 
-# %% ../nbs/00_core.ipynb #521319e5
+# %% ../nbs/00_core.ipynb #bf78a932
 class Metrics(Section):
     "Heading 4: what counts as good."
     primary: Literal["auc", "average_precision", "log_loss"] = "auc"  # compares models
-    objective: Literal["one loss", "combined loss", "combined models"] = "one loss"  # how several wishes become one score
+    objective: Literal["one loss", "combined loss", "combined models"] = "one loss"  # several wishes
     labels: bool = True                                # does the truth arrive in production?
     goal: Literal["recall", "precision"] = "recall"    # which of the two the threshold must keep
     at_least: float = pydantic.Field(0.5, gt=0, lt=1)  # and at which level
-    margin: float = pydantic.Field(0.01, ge=0, lt=1)   # gain over the best simple baseline that makes a model useful
-    cells: Annotated[tuple[str, ...], Names] = ()      # columns of the rate-table baseline; empty: the best pair
-    low_confidence: Literal["answer", "discard", "human", "ask"] = "answer"  # what happens to rows the model is unsure of
+    margin: float = pydantic.Field(0.01, ge=0, lt=1)  # gain over the best baseline that makes a model useful
+    cells: Annotated[tuple[str, ...], Names] = ()  # columns of the rate-table baseline; empty: the best pair
+    low_confidence: Literal["answer", "discard", "human", "ask"] = "answer"  # rows the model is unsure of
     low_share: float = pydantic.Field(0.05, ge=0, lt=1)   # share of such rows
     human_seconds: float = pydantic.Field(60, gt=0)       # human: time a person needs for one row
     people: float = pydantic.Field(1, gt=0)               # human: people at work, eight hours a day
-    cost_false_alarm: float = pydantic.Field(0, ge=0)     # price of an alarm for nothing; 0: no prices are known
+    cost_false_alarm: float = pydantic.Field(0, ge=0)  # price of an alarm for nothing; 0: no prices are known
     cost_miss: float = pydantic.Field(0, ge=0)            # price of a positive without an alarm
-    alarms_per_day: float = pydantic.Field(0, ge=0)       # alarms that can be acted on in a day; 0: any number
+    alarms_per_day: float = pydantic.Field(0, ge=0)  # alarms that can be acted on in a day; 0: any number
 
-# %% ../nbs/00_core.ipynb #031248c8
+# %% ../nbs/00_core.ipynb #0f7a042a
 class Constraints(Section):
     "Heading 5: limits of time, budget, performance and privacy."
     time_days: float = pydantic.Field(30, gt=0)             # until it must be in production
     first_share: float = pydantic.Field(0.2, gt=0, lt=1)    # share of that for a first working system
     budget_per_month: float = pydantic.Field(100, ge=0)     # money for serving and retraining
     price_per_hour: float = pydantic.Field(0.1, ge=0)       # price of one machine for an hour
-    latency_ms: float = pydantic.Field(0, ge=0)             # longest wait from a row to its answer; 0: no deadline
+    latency_ms: float = pydantic.Field(0, ge=0)  # longest wait from a row to its answer; 0: no deadline
     model_mb: float = pydantic.Field(100, gt=0)             # largest model file
     personal_data: bool = False                             # does a row tell something about a person?
-    retention_days: float = pydantic.Field(0, ge=0)         # personal rows older than this are deleted; 0: kept for ever
+    retention_days: float = pydantic.Field(0, ge=0)  # personal rows older than this are deleted; 0: never
     epsilon: float = pydantic.Field(0, ge=0)                # differential privacy budget; 0: none
 
 class Run(Section):
@@ -151,7 +152,7 @@ class Settings(pydantic.BaseModel):
     home: Path = Path(".")  # folder of settings.ini: relative paths in the card start here
     alone: bool = False     # a chapter that was given its own table or sample
 
-# %% ../nbs/00_core.ipynb #af96c396
+# %% ../nbs/00_core.ipynb #6d7749e1
 SECTIONS = {k: f.annotation for k, f in Settings.model_fields.items() if k not in ("home", "alone")}
 
 def find_key(
@@ -161,7 +162,9 @@ def find_key(
     full = {f"{s}_{k}": (s, k) for s, m in SECTIONS.items() for k in m.model_fields}
     bare = [sk for sk in full.values() if sk[1] == name]
     if name in full or len(bare) == 1: return full.get(name) or bare[0]
-    if bare: raise BadInput(f"parameter '{name}' is in several sections: write {' or '.join(f'{s}_{k}' for s, k in bare)}")
+    if bare:
+        raise BadInput(f"parameter '{name}' is in several sections: write "
+                       f"{' or '.join(f'{s}_{k}' for s, k in bare)}")
     raise BadInput(f"parameter '{name}' is unknown{nearest(name, set(full) | {k for _, k in full.values()})}")
 
 # %% ../nbs/00_core.ipynb #06186bdc
@@ -170,7 +173,7 @@ def shown(path) -> str:
     path = Path(path)
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
-# %% ../nbs/00_core.ipynb #a1748a30
+# %% ../nbs/00_core.ipynb #174382f5
 def read_ini(
     path: Path,  # a settings.ini
 ) -> dict:       # {section: {key: text}}
@@ -179,7 +182,8 @@ def read_ini(
     text = path.read_bytes()
     path = shown(path)
     try: ini.read_string(text.decode("utf-8"), source=str(path))
-    except UnicodeDecodeError as e: raise BadInput(f"{path}: byte {e.start} is not UTF-8; save the file as UTF-8") from None
+    except UnicodeDecodeError as e:
+        raise BadInput(f"{path}: byte {e.start} is not UTF-8; save the file as UTF-8") from None
     except configparser.Error as e: raise BadInput(f"{path}: {' '.join(str(e).split())}") from None
     for s in ini.sections():
         if s not in SECTIONS: raise BadInput(f"{path} [{s}]: unknown section{nearest(s, SECTIONS)}")
@@ -188,7 +192,7 @@ def read_ini(
                 raise BadInput(f"{path} [{s}] {k}: unknown key{nearest(k, SECTIONS[s].model_fields)}")
     return {s: dict(ini[s]) for s in ini.sections()}
 
-# %% ../nbs/00_core.ipynb #91d37512
+# %% ../nbs/00_core.ipynb #993d6ef3
 def read_env(
     env=None,  # mapping of variables; default: the process's environment
 ) -> dict:     # {section: {key: text}}
@@ -198,7 +202,8 @@ def read_env(
         section, _, key = var.removeprefix("MLSYS_").lower().partition("_")
         if not var.startswith("MLSYS_") or section not in SECTIONS: continue
         if key not in SECTIONS[section].model_fields:
-            raise BadInput(f"environment variable {var}: unknown key{nearest(key, SECTIONS[section].model_fields)}")
+            raise BadInput(f"environment variable {var}: unknown "
+                           f"key{nearest(key, SECTIONS[section].model_fields)}")
         out.setdefault(section, {})[key] = value
     return out
 
@@ -225,12 +230,13 @@ def checked(
         key = err["loc"][0]
         raise BadInput(f"{where} [{section}] {key} = {err['input']}: {err['msg'].lower()}") from None
 
-# %% ../nbs/00_core.ipynb #28408b94
+# %% ../nbs/00_core.ipynb #3d871842
 def load_settings(
     path="settings.ini",  # the card
     **given,              # parameters by bare or full name (`target`, `run_sample`); None is ignored
 ) -> Settings:
-    "Read the card. A `source` given here starts a fresh `[data]` section and a run folder of its own, and so does a `sample`."
+    """Read the card. A `source` given here starts a fresh `[data]` section and a run folder of its own,
+    and so does a `sample`."""
     params = {}
     for name, value in given.items():
         section, key = find_key(name)
@@ -243,18 +249,24 @@ def load_settings(
         layers[0].pop("data", None)
         if "://" not in params["data"]["source"] and Path(params["data"]["source"]).exists():
             params["data"]["source"] = str(Path(params["data"]["source"]).absolute())
-    return Settings(**checked([*layers, params], shown(file) if file else "parameters"), home=file.parent if file else Path.cwd(),
+    return Settings(**checked([*layers, params], shown(file) if file else "parameters"),
+                    home=file.parent if file else Path.cwd(),
                     alone=bool(params.get("data") or params.get("run", {}).get("sample")))
 
-# %% ../nbs/00_core.ipynb #4c4a326d
+# %% ../nbs/00_core.ipynb #804af904
+@functools.cache
 def comments(model) -> dict:  # {key: comment}
     "The comment beside each key of a section, read from its source."
-    return dict(re.findall(r"^    (\w+): .*? # (.+)$", inspect.getsource(model), re.M))
+    source = inspect.getsource(model)
+    keys = [node for node in ast.parse(source).body[0].body if isinstance(node, ast.AnnAssign)]
+    ends = {node.target.id: source.splitlines()[node.end_lineno - 1] for node in keys}
+    return {key: line.partition(" # ")[2].strip() for key, line in ends.items() if " # " in line}
 
 def _as_ini(value):
     "A value as the card spells it."
     if isinstance(value, bool): return "yes" if value else "no"
-    return ", ".join(value) if isinstance(value, tuple) else f"{value:.12g}" if isinstance(value, float) else str(value)
+    if isinstance(value, tuple): return ", ".join(value)
+    return f"{value:.12g}" if isinstance(value, float) else str(value)
 
 def card_text(s: Settings) -> str:
     "The card as an ini file, every key with its meaning."
@@ -267,28 +279,29 @@ def card_text(s: Settings) -> str:
             lines.append(f"{entry:40}  # {notes[key]}" if key in notes else entry)
     return "\n".join(lines[1:]) + "\n"
 
-# %% ../nbs/00_core.ipynb #0a7c81c9
+# %% ../nbs/00_core.ipynb #a7af681f
 @dataclass(frozen=True)
 class Chapter:
     "One chapter. One that writes is a stage of the pipeline."
-    notebook: str           # file without its ending
-    part: str               # part of the book
-    reads: tuple = ()       # folders of earlier stages; `table` is the folder of the table, `build/flights/` say
-    writes: tuple = ()      # folders of its own
-    sections: tuple = ()    # sections of the card that it uses
-    files: tuple = ()       # tables of the book that it reads where they are there
+    notebook: str         # file without its ending
+    part: str             # part of the book
+    reads: tuple = ()     # folders of earlier stages; `table` is that of the table, `build/flights/` say
+    writes: tuple = ()    # folders of its own
+    sections: tuple = ()  # sections of the card that it uses
+    files: tuple = ()     # tables of the book that it reads where they are there
 
     @property
     def name(self) -> str: return self.notebook.partition("_")[2]
 
-# %% ../nbs/00_core.ipynb #cccc50c2
+# %% ../nbs/00_core.ipynb #d1c9aec8
 BOOK = (
     Chapter("00_core", "Design"),
     Chapter("01_design", "Design", writes=("design",), sections=tuple(SECTIONS)),
     Chapter("02_formats", "Data", writes=("table", "formats"), sections=("data", "run")),
     Chapter("03_testing", "Data", ("table",), ("testing",), ("data", "run"), ("data/online_retail.parquet",)),
     Chapter("04_versioning", "Data", ("table", "testing"), ("versioning",), ("data", "run", "constraints")),
-    Chapter("05_labeling", "Data", ("table",), ("labeling",), ("data", "run"), ("data/food_reviews.parquet",)),
+    Chapter("05_labeling", "Data", ("table",), ("labeling",), ("data", "run"),
+            ("data/food_reviews.parquet",)),
     Chapter("06_training", "Model", ("table", "testing"), ("training",), tuple(SECTIONS)),
     Chapter("07_online", "Model", ("table", "testing", "training"), ("online",), ("data", "learning", "run")),
     Chapter("08_evaluation", "Model", ("table", "training", "testing"), ("evaluation",),
@@ -296,19 +309,21 @@ BOOK = (
     Chapter("12_inference", "Serving", ("table", "testing", "training", "evaluation"), ("inference",),
             ("data", "inference", "metrics", "run")),
     Chapter("90_pipeline", "Running it"),
-    Chapter("91_report", "Running it", ("design", "formats", "testing", "versioning", "labeling", "training", "online",
+    Chapter("91_report", "Running it", ("design", "formats", "testing", "versioning", "labeling", "training",
+                                        "online",
                                         "evaluation", "inference"), ("report.html",)),
     Chapter("92_cli", "Running it"),
 )
 
-# %% ../nbs/00_core.ipynb #19211be5
+# %% ../nbs/00_core.ipynb #6c878eef
 RESERVED = {"alone", "failed", "notebooks", "sample"} | {c.name for c in BOOK if c.writes}
 
 def table_name(s: Settings) -> str:
     "Name of the table: `[data] name`, or the stem of the source."
     name = s.data.name or Path(s.data.source).name.partition(".")[0]
     if name in RESERVED:
-        raise BadInput(f"[data] name: '{name}' is the name of a folder in the run folder; set [data] name to another word")
+        raise BadInput(f"[data] name: '{name}' is the name of a folder in the run folder; set [data] name to "
+                       f"another word")
     return name
 
 def build_folder(s: Settings) -> Path:
@@ -336,10 +351,11 @@ def out_folder(
     path.mkdir(parents=True, exist_ok=True)
     return path
 
-# %% ../nbs/00_core.ipynb #147d5d17
+# %% ../nbs/00_core.ipynb #0627d139
 @contextlib.contextmanager
 def staged(s: Settings):
-    "While open, chapters write beside the last good results; on success the new folders replace the old, on failure they go."
+    """While open, chapters write beside the last good results; on success the new folders replace the
+    old, on failure they go."""
     new, old = build_folder(s) / NEXT, build_folder(s) / ".old"
     for d in (new, old): shutil.rmtree(d, ignore_errors=True)
     before, os.environ["MLSYS_STAGED"] = os.environ.get("MLSYS_STAGED", "0"), "1"
@@ -354,12 +370,13 @@ def staged(s: Settings):
         os.environ["MLSYS_STAGED"] = before
         for d in (new, old): shutil.rmtree(d, ignore_errors=True)
 
-# %% ../nbs/00_core.ipynb #1e93722a
+# %% ../nbs/00_core.ipynb #a944ba18
 @contextlib.contextmanager
 def atomic(
     path: Path,  # file to write
 ):
-    "Yields a temporary path in the same folder; it becomes `path` if the block succeeds and vanishes if it fails."
+    """Yields a temporary path in the same folder; it becomes `path` if the block succeeds and vanishes
+    if it fails."""
     path = Path(path)
     tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -370,8 +387,9 @@ def atomic(
         finally: tmp.unlink(missing_ok=True)
     except OSError as e: raise cannot_write(path, e) if e.errno in WRITE_ERRORS else e
 
-# %% ../nbs/00_core.ipynb #ded91d0d
-WRITE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.ENOTDIR, errno.EEXIST}
+# %% ../nbs/00_core.ipynb #9ae5152e
+WRITE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG,
+                errno.ENOTDIR, errno.EEXIST}
 
 def cannot_write(
     path: Path,
@@ -380,19 +398,22 @@ def cannot_write(
     "The sentence for a write that failed; it tells how much space is left."
     folder = next(d for d in Path(path).absolute().parents if d.exists())
     reason = error.strerror or str(error).rpartition("] ")[2]
-    return BadInput(f"cannot write {shown(path)}: {reason.lower()}; {shutil.disk_usage(folder).free / 1e6:,.0f} MB are free there")
+    return BadInput(f"cannot write {shown(path)}: {reason.lower()}; "
+                    f"{shutil.disk_usage(folder).free / 1e6:,.0f} MB are free there")
 
-# %% ../nbs/00_core.ipynb #d68b4f49
+# %% ../nbs/00_core.ipynb #f85d28c1
 def write_json(path, value):
     "Write JSON atomically, keys in the order given; NumPy scalars and paths are converted."
     def plain(x): return x.item() if hasattr(x, "item") else str(x)
-    with atomic(path) as tmp: tmp.write_text(json.dumps(value, indent=1, default=plain, ensure_ascii=False) + "\n", encoding="utf-8")
+    with atomic(path) as tmp:
+        tmp.write_text(json.dumps(value, indent=1, default=plain, ensure_ascii=False) + "\n",
+                       encoding="utf-8")
 
 def read_json(path):
     "Read JSON."
     return json.loads(Path(path).read_text(encoding="utf-8"))
 
-# %% ../nbs/00_core.ipynb #dff77300
+# %% ../nbs/00_core.ipynb #8a17074d
 def record(
     s: Settings,
     chapter: str,    # `testing`
@@ -405,8 +426,10 @@ def record(
     "Leave a chapter's verdict, main numbers and picture for the report and the gates."
     out = out_folder(s, chapter)
     if picture is not None:
-        with atomic(out / "picture.svg") as tmp: picture.savefig(tmp, format="svg", bbox_inches="tight", metadata={"Date": None})
-    entry = dict(chapter=chapter, verdict=verdict, ok=ok, numbers=numbers, picture="picture.svg" if picture is not None else None, alt=alt)
+        with atomic(out / "picture.svg") as tmp:
+            picture.savefig(tmp, format="svg", bbox_inches="tight", metadata={"Date": None})
+    entry = dict(chapter=chapter, verdict=verdict, ok=ok, numbers=numbers,
+                 picture="picture.svg" if picture is not None else None, alt=alt)
     write_json(out / "metrics.json", entry)
     return read_json(out / "metrics.json")
 
@@ -419,7 +442,7 @@ def recorded(
     path = folder(s, chapter) / "metrics.json"
     return read_json(path) if path.exists() else None
 
-# %% ../nbs/00_core.ipynb #a9db8079
+# %% ../nbs/00_core.ipynb #66a32283
 COLORS = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000"]
 
 def plot_style():
@@ -427,11 +450,13 @@ def plot_style():
     import matplotlib as mpl
     mpl.rcParams.update({
         "axes.prop_cycle": mpl.cycler(color=COLORS), "axes.spines.top": False, "axes.spines.right": False,
-        "axes.grid": True, "grid.alpha": 0.25, "axes.axisbelow": True, "axes.titlelocation": "left", "axes.titlesize": 11,
-        "figure.figsize": (7, 3.2), "figure.dpi": 110, "figure.constrained_layout.use": True, "figure.facecolor": "white",
+        "axes.grid": True, "grid.alpha": 0.25, "axes.axisbelow": True, "axes.titlelocation": "left",
+                         "axes.titlesize": 11,
+        "figure.figsize": (7, 3.2), "figure.dpi": 110, "figure.constrained_layout.use": True,
+                         "figure.facecolor": "white",
         "font.size": 10, "legend.frameon": False, "svg.hashsalt": "mlsys"})
 
-# %% ../nbs/00_core.ipynb #2aebe62d
+# %% ../nbs/00_core.ipynb #da987fc5
 def track(
     items,             # an iterable
     what: str,         # words in front of the bar
@@ -442,7 +467,8 @@ def track(
     from rich.console import Console
     from rich.progress import Progress
     console, start = Console(stderr=True, force_jupyter=False), time.monotonic()
-    if not console.is_terminal or type(sys.stderr).__module__.startswith("ipykernel"):  # a kernel claims to be a terminal
+    if not console.is_terminal or type(sys.stderr).__module__.startswith("ipykernel"):
+        # a kernel claims to be a terminal
         yield from items
         return
     with Progress(console=console, transient=True) as bar:

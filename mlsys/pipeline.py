@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['STAGES', 'PACKAGE', 'IMPORT', 'UNCACHED', 'HEADER', 'notebooks', 'chapters', 'rooms', 'find_chapter', 'ChapterFailed',
-           'execute', 'stage', 'imported', 'module_files', 'code_behind', 'dvc_yaml', 'StageFailed', 'run']
+           'execute', 'stage', 'imported', 'module_files', 'imports_of', 'code_behind', 'dvc_yaml', 'StageFailed',
+           'run']
 
-# %% ../nbs/90_pipeline.ipynb #9f8b0ecc
-import ast, contextlib, os, re, sys, time
+# %% ../nbs/90_pipeline.ipynb #3fe79277
+import ast, contextlib, functools, os, re, sys, time
 from pathlib import Path
 
 # %% ../nbs/90_pipeline.ipynb #87c8abef
@@ -51,40 +52,48 @@ def _check_parameters(path, given):
     for name in given:
         if name not in known: raise BadInput(f"{path.name} has no parameter '{name}'{nearest(name, known)}")
 
-# %% ../nbs/90_pipeline.ipynb #caaae619
+# %% ../nbs/90_pipeline.ipynb #df6e92c5
 class ChapterFailed(Exception):
-    "A chapter stopped for a reason that is not the user's; the message names the cell and the notebook as it stood."
+    """A chapter stopped for a reason that is not the user's; the message names the cell and the notebook
+    as it stood."""
 
-# %% ../nbs/90_pipeline.ipynb #6208df08
+# %% ../nbs/90_pipeline.ipynb #14ae92a5
 def execute(
     chapter: str,        # `03_testing`
     output: Path,        # where the executed notebook goes, `build/notebooks/03_testing.ipynb`
     cwd: Path = None,    # folder in which it runs; default: the current one
     **parameters,
 ) -> None:
-    "Run a chapter by papermill; what the user got wrong becomes a `BadInput`, anything else a `ChapterFailed`."
+    """Run a chapter by papermill; what the user got wrong becomes a `BadInput`, anything else a
+    `ChapterFailed`."""
     import papermill
     from papermill.exceptions import PapermillExecutionError
-    path, scratch, log = (chapters() | rooms())[chapter], output.parent.parent / "failed" / output.name, sys.stderr
+    path, log = (chapters() | rooms())[chapter], sys.stderr
+    scratch = output.parent.parent / "failed" / output.name
     _check_parameters(path, parameters)
-    bar = dict(desc=chapter, file=log, leave=False, bar_format="{desc:16}{bar:30} cell {n_fmt} of {total_fmt}, {elapsed}")
+    bar = dict(desc=chapter, file=log, leave=False,
+               bar_format="{desc:16}{bar:30} cell {n_fmt} of {total_fmt}, {elapsed}")
     try:
         for d in (scratch.parent, output.parent): d.mkdir(parents=True, exist_ok=True)
-        papermill.execute_notebook(str(path), str(scratch), parameters, kernel_name="python3", cwd=str(cwd or Path.cwd()), autosave_cell_every=0,
-                                   progress_bar=bar if log.isatty() else False, extra_arguments=["--IPKernelApp.log_level=50"])
+        papermill.execute_notebook(str(path), str(scratch), parameters, kernel_name="python3",
+                                   cwd=str(cwd or Path.cwd()), autosave_cell_every=0,
+                                   progress_bar=bar if log.isatty() else False,
+                                   extra_arguments=["--IPKernelApp.log_level=50"])
         os.replace(scratch, output)
     except PapermillExecutionError as e: raise _explained(e, chapter, scratch) from None
     except OSError as e: raise core.cannot_write(output, e) from e
 
-# %% ../nbs/90_pipeline.ipynb #a8f81f3a
+# %% ../nbs/90_pipeline.ipynb #f031a716
 def _explained(error, chapter, scratch):
     "What went wrong in a notebook, as one sentence."
     if error.ename == "BadInput": return BadInput(error.evalue)
-    if "No space left" in error.evalue: return core.cannot_write(scratch, OSError(28, "No space left on device"))
+    if "No space left" in error.evalue:
+        return core.cannot_write(scratch, OSError(28, "No space left on device"))
     reason = (error.evalue.strip().splitlines() or ["no message"])[0]
-    return ChapterFailed(f"{chapter} failed in cell {error.exec_count} with {error.ename}: {reason}; the notebook as it stood: {shown(scratch)}")
+    return ChapterFailed(f"{chapter} failed in cell {error.exec_count} with {error.ename}: {reason}; the "
+                         f"notebook as it stood: {shown(scratch)}")
 
-# %% ../nbs/90_pipeline.ipynb #ee89202a
+# %% ../nbs/90_pipeline.ipynb #a206d4a8
 def stage(
     chapter: str,     # `03_testing`, or `settings`
     card: Path,       # settings.ini
@@ -92,9 +101,13 @@ def stage(
     "What `dvc repro` calls for one stage."
     s, start, nested = core.load_settings(card), time.monotonic(), os.environ.get("MLSYS_STAGED") == "1"
     if chapter == "settings": return _write_sections(s)
-    with core.staged(s): execute(chapter, core.build_folder(s) / "notebooks" / f"{chapter}.ipynb", cwd=s.home, settings=Path(card).name)
+    with core.staged(s):
+        execute(chapter, core.build_folder(s) / "notebooks" / f"{chapter}.ipynb", cwd=s.home,
+                settings=Path(card).name)
     result = core.recorded(s, chapter.partition("_")[2])
-    if not nested: print(f"{chapter:16}{time.monotonic() - start:4.0f} s   {result['verdict'] if result else ''}".rstrip(), file=sys.stderr, flush=True)
+    if not nested:
+        print(f"{chapter:16}{time.monotonic() - start:4.0f} s   "
+              f"{result['verdict'] if result else ''}".rstrip(), file=sys.stderr, flush=True)
 
 def _write_sections(s):
     "The card after environment and defaults, by section: stages depend on the sections that they use."
@@ -102,60 +115,66 @@ def _write_sections(s):
     path = core.build_folder(s) / "settings.json"
     if not path.exists() or core.read_json(path) != sections: core.write_json(path, sections)
 
-# %% ../nbs/90_pipeline.ipynb #a268f5ac
+# %% ../nbs/90_pipeline.ipynb #e1a50224
+IMPORT = re.compile(r"""^[ \t]*((?:from[ \t]+(?:\.|mlsys)[\w.]*[ \t]+import[ \t]+(?:\([^)]*\)|[^\n\#;]+))
+                               |(?:import[ \t]+mlsys[^\n\#;]*))""", re.MULTILINE | re.VERBOSE)
+
 def imported(
     code: str,         # Python
     module: str = "",  # dotted name of the module that it is, below `mlsys`; for relative imports
 ) -> set[str]:         # dotted names below `mlsys`, of modules or of names in modules
     "What a piece of code imports from the package, anywhere in it."
     found = set()
-    for node in ast.walk(ast.parse(code)):
-        if isinstance(node, ast.Import):
-            found |= {a.name.removeprefix("mlsys.") for a in node.names if a.name.startswith("mlsys.")}
-        elif isinstance(node, ast.ImportFrom):
-            up = ["mlsys", *module.split(".")][:-node.level] if node.level else []
-            path = [*up, *filter(None, (node.module or "").split("."))]
-            if path[:1] == ["mlsys"]: found |= {".".join([*path[1:], a.name]) for a in node.names}
+    for statement in IMPORT.findall(code):
+        node = ast.parse(statement).body[0]
+        up = ["mlsys", *module.split(".")][:-node.level] if getattr(node, "level", 0) else []
+        source = [*up, *filter(None, (getattr(node, "module", "") or "").split("."))]
+        names = (".".join([*source, alias.name]) for alias in node.names)
+        found |= {name.removeprefix("mlsys.") for name in names if name.startswith("mlsys.")}
     return found
 
-# %% ../nbs/90_pipeline.ipynb #26eaa648
+# %% ../nbs/90_pipeline.ipynb #3dae989f
 def module_files(
     name: str,  # `core`, `testing`, `testing.rules`, `testing.rules.Rule`
 ) -> dict[str, Path]:  # {dotted name below `mlsys`: its file}
-    "The file that a dotted name means; for a chapter with rooms, all of its rooms, since its face loads any of them."
+    """The file that a dotted name means; for a chapter with rooms, all of its rooms, since its face
+    loads any of them."""
     path = PACKAGE.joinpath(*name.split("."))
     if (path / "__init__.py").is_file():
         return {f"{name}.{p.stem}": p for p in sorted(path.glob("*.py"))}
     if path.with_suffix(".py").is_file(): return {name: path.with_suffix(".py")}
     return module_files(name.rpartition(".")[0]) if "." in name else {}
 
-# %% ../nbs/90_pipeline.ipynb #c534dd08
-IMPORT = re.compile(r"\s*(from\s+mlsys[\w.]*\s+import\s+[\w, ]+$|import\s+mlsys)")  # one whole line of a cell
+# %% ../nbs/90_pipeline.ipynb #cef6fbff
+@functools.cache
+def imports_of(path: Path, name: str) -> set[str]:
+    "What a module of the package imports from it."
+    return imported(path.read_text(encoding="utf-8"), name)
 
 def code_behind(
     notebook: Path,  # a chapter or a room
 ) -> list[Path]:     # files of the package that it exports or imports, directly or not
     "The files on which the behaviour of a notebook depends."
     cells = [c["source"] for c in core.read_json(notebook)["cells"] if c["cell_type"] == "code"]
-    code = "\n".join(line.strip() for source in cells for line in "".join(source).splitlines() if IMPORT.match(line))
-    todo = imported(code) | {notebook.name.partition("_")[2].removesuffix(".ipynb")}
-    found = {}
+    own = notebook.name.partition("_")[2].removesuffix(".ipynb")
+    todo, found = {own} | imported("\n".join("".join(source) for source in cells)), {}
     while todo:
         new = {k: p for name in todo for k, p in module_files(name).items() if k not in found}
         found |= new
-        todo = {n for k, p in new.items() for n in imported(p.read_text(encoding="utf-8"), k)}
-    return sorted(found.values())
+        todo = {name for k, p in new.items() for name in imports_of(p, k)}
+    beside = {asset for p in found.values() for kind in ("js", "css", "html") for asset in p.parent.glob(f"*.{kind}")}
+    return sorted({*found.values(), *beside})
 
-# %% ../nbs/90_pipeline.ipynb #a043dc1d
+# %% ../nbs/90_pipeline.ipynb #7f2f6689
 UNCACHED = ("formats", "versioning")  # folders of links and of a store of its own: DVC keeps no copy
 
 def _depends(chapter, s, here):
     "What a stage depends on: its notebook, the code behind it, folders, tables of the book, labels."
     path = (chapters() | rooms())[chapter.notebook]
-    table, labels = Path(s.data.source), Path("labels", core.table_name(s))  # labels: what people answered at the desk
     files = [*chapter.files]
-    if "table" in chapter.writes: files.append(table)
-    if "labeling" in chapter.writes: files.append(labels)
+    if "table" in chapter.writes: files.append(Path(s.data.source))
+    if "labeling" in chapter.writes:
+        files.append(Path("labels", core.table_name(s)))  # what people answered at the desk
     return [here(path), *map(here, code_behind(path)), *_folders(chapter.reads, s),
             *(Path(f).as_posix() for f in files if (s.home / f).exists())]
 
@@ -163,16 +182,20 @@ def _folders(names, s):
     "Folders below the run folder."
     return [f"{s.run.build}/{core.table_name(s) if name == 'table' else name}" for name in names]
 
-# %% ../nbs/90_pipeline.ipynb #5d117ad5
+# %% ../nbs/90_pipeline.ipynb #f97c4a6f
 def _stage_entry(chapter, s, card, here):
-    "One stage of dvc.yaml. A folder stays while its stage runs, so that a failure leaves the last good result."
+    """One stage of dvc.yaml. A folder stays while its stage runs, so that a failure leaves the last good
+    result."""
     uncached = _folders(UNCACHED, s)
-    outs = [{f: {"persist": True} | ({"cache": False} if f in uncached else {})} for f in _folders(chapter.writes, s)]
+    outs = [{f: {"persist": True} | ({"cache": False} if f in uncached else {})}
+            for f in _folders(chapter.writes, s)]
     outs.append({f"{s.run.build}/notebooks/{chapter.notebook}.ipynb": {"persist": True}})
-    params = {"params": [{f"{s.run.build}/settings.json": list(chapter.sections)}]} if chapter.sections else {}
+    sections = {f"{s.run.build}/settings.json": list(chapter.sections)}
+    params = {"params": [sections]} if chapter.sections else {}
     return dict(cmd=_command(chapter.notebook, card), deps=_depends(chapter, s, here), **params, outs=outs)
 
-def _command(what, card): return f"mlsys stage {what}" + ("" if card.name == "settings.ini" else f" --settings {card.name}")
+def _command(what, card):
+    return f"mlsys stage {what}" + ("" if card.name == "settings.ini" else f" --settings {card.name}")
 
 # %% ../nbs/90_pipeline.ipynb #ab7b2a1a
 def _pages():
@@ -181,8 +204,9 @@ def _pages():
 
 def _dvc_name(chapter): return chapter.name.replace(".", "-")  # DVC allows no dot
 
-# %% ../nbs/90_pipeline.ipynb #8086378e
-HEADER = "# Made by `mlsys run` from the chapters and the card; change those. Stages of your own go into a dvc.yaml in another folder.\n"
+# %% ../nbs/90_pipeline.ipynb #67ed3ee3
+HEADER = ("# Made by `mlsys run` from the chapters and the card; change those. "
+          "Stages of your own go into a dvc.yaml in another folder.\n")
 
 def dvc_yaml(
     card: Path,  # settings.ini
@@ -209,9 +233,10 @@ def _quiet():
     logging.getLogger("dvc").setLevel(logging.CRITICAL)
     with contextlib.redirect_stdout(io.StringIO()): yield
 
-# %% ../nbs/90_pipeline.ipynb #083cfd38
+# %% ../nbs/90_pipeline.ipynb #4fd321f3
 def _prepare(card, home):
-    "A DVC project beside the card, its pipeline file up to date, and this Python's commands first on the path."
+    """A DVC project beside the card, its pipeline file up to date, and this Python's commands first on
+    the path."""
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     os.environ |= {"DVC_NO_ANALYTICS": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
     from dvc.repo import Repo
@@ -221,7 +246,7 @@ def _prepare(card, home):
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         with core.atomic(path) as tmp: tmp.write_text(text, encoding="utf-8")
 
-# %% ../nbs/90_pipeline.ipynb #c84b6bd4
+# %% ../nbs/90_pipeline.ipynb #8d9af385
 def run(
     card="settings.ini",  # the card
     only=(),              # chapters or rooms; default: every stage. What they need runs first
@@ -241,5 +266,6 @@ def run(
     except ReproductionError as e:
         code = re.search(r"exited with (\d+)", str(e.__cause__))
         raise StageFailed(int(code[1])) if code else ChapterFailed(f"{e}: {e.__cause__}") from e
-    except DvcException as e: raise ChapterFailed(" ".join(str(e).split())) from e  # another run holds the lock, say
+    except DvcException as e:
+        raise ChapterFailed(" ".join(str(e).split())) from e  # another run holds the lock, say
     return [name for name in ran if name != "settings"]

@@ -3,7 +3,8 @@
 import numpy as np
 
 from mlsys import core
-from mlsys.training import Features, Recipe, Rows
+from mlsys.training import Features, Recipe
+from mlsys.training.features import Rows
 
 FEATURES = Features({"a": ["x", "y", "z"]}, {"u": {"flag": False}, "v": {"flag": False}})
 ONE = core.Settings(run=core.Run(threads=1))

@@ -35,6 +35,8 @@ from mlsys.evaluation.predictions import Predictions
 from mlsys.evaluation.resampling import no_resamples, resample
 from mlsys.evaluation.slices import Candidate, diverse, fairness, slice_gaps, worst_slices
 from mlsys.training.calibration import log_odds
+from mlsys.training.features import NO_TIME, Rows
+from mlsys.training.network import probabilities
 from mlsys.training.scores import auc
 
 rows = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 1)), min_size=4,
@@ -186,16 +188,16 @@ def test_a_combined_loss_is_least_at_the_combined_mean():
     truths = (rng.random((n, 2)) < q).astype(float)
     number = dict(low=-9, high=9, center=0, scale=1, flag=False)
     features = training.Features({}, {"a": number, "b": number})
-    ready = training.Rows({}, np.zeros((n, 1), np.int64), x, truths[:, 0])
+    ready = Rows({}, np.zeros((n, 1), np.int64), x, truths[:, 0])
     s = core.Settings(data=core.Data(target="y"))
-    first, second, both = (training.probabilities(fit_weighted(ready, truths, w, features, s, epochs=10),
+    first, second, both = (probabilities(fit_weighted(ready, truths, w, features, s, epochs=10),
                                                   ready)
                            for w in ((1, 0), (0, 1), (0.3, 0.7)))
     mixed = combine([first, second], (0.3, 0.7))
     assert abs(first - q[:, 0]).mean() < 0.05
     assert abs(both - q @ [0.3, 0.7]).mean() < 0.05 and abs(both - mixed).mean() < 0.05
     again = fit_weighted(ready, truths, (1, 0), features, s, epochs=10)
-    assert np.array_equal(training.probabilities(again, ready), first)  # the same bits
+    assert np.array_equal(probabilities(again, ready), first)  # the same bits
     assert np.allclose(top_share(mixed, truths, 1.0), 1)
 
 
@@ -417,7 +419,7 @@ def test_the_worth_of_asking_is_the_mutual_information():
 def test_values_to_try_are_json_and_never_times():
     kinds = {"a": "number", "b": "string", "t": "time", "none": "number"}
     raw = {"a": np.array([[1.5], [np.nan]], np.float32), "b": np.array([["x"], [""]], object),
-           "t": np.array([[5], [training.NO_TIME]]),
+           "t": np.array([[5], [NO_TIME]]),
            "none": np.full((2, 1), np.nan, np.float32)}
     values = values_of(raw, kinds, 3)
     assert json.loads(json.dumps(values)) == {"a": [1.5] * 3, "b": ["x"] * 3}

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from matplotlib.patches import FancyBboxPatch
 
 from mlsys import core, design
+from mlsys.design import consequences, contradictions
 from mlsys.core import BadInput, Settings
 
 ROOT = Path(__file__).parents[1]
@@ -80,7 +81,7 @@ def broken(**given):
 
 
 def test_every_rule_has_a_pair():
-    assert set(PAIRS) == set(design.RULES) and len(PAIRS) >= 15
+    assert set(PAIRS) == set(contradictions.RULES) and len(PAIRS) >= 15
 
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -148,7 +149,7 @@ def _values(field):
     return positive if any(hasattr(m, "gt") for m in field.metadata) else st.just(low) | positive
 
 
-sections = {h: st.builds(core.SECTIONS[h], **{k: _values(f) for k, f in core.SECTIONS[h].model_fields.items()}) for h in design.HEADINGS}
+sections = {h: st.builds(core.SECTIONS[h], **{k: _values(f) for k, f in core.SECTIONS[h].model_fields.items()}) for h in consequences.HEADINGS}
 data = st.builds(core.Data, source=st.just("a.csv"), time=st.sampled_from(["", "t"]), entity=st.sampled_from(["", "e"]))
 cards = st.builds(Settings, data=data, **sections)
 many = hypothesis_settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
@@ -160,7 +161,7 @@ def test_any_card_is_judged_and_told(card):
     found = design.findings(card)
     assert [x.severity for x in found] == sorted(x.severity for x in found)
     assert design.verdict(card).startswith("coherent") == all(x.severity == "warning" for x in found)
-    assert set(design.follows(card)["heading"]) == set(design.HEADINGS.values())
+    assert set(design.follows(card)["heading"]) == set(consequences.HEADINGS.values())
     assert json.loads(json.dumps(design.summary(card)))["coherent"] == design.summary(card)["coherent"]
     for name, fix in [(x.rule, fix) for x in found for fix in x.fixes]:
         assert name not in {x.rule for x in design.findings(design.change(card, **fix))}, (name, fix)
@@ -179,7 +180,7 @@ def test_following_the_first_advice_ends_in_a_coherent_card(card):
 
 @given(st.floats(1e-9, 1e12))
 def test_up_and_down_stay_near(x):
-    assert x * 0.98 <= design.down(x) <= x <= design.up(x) <= x * 1.02
+    assert x * 0.98 <= contradictions.down(x) <= x <= contradictions.up(x) <= x * 1.02
 
 
 def _overlaps(a, b):
@@ -230,7 +231,7 @@ def test_the_boxes_of_a_contradiction_are_marked():
 
 def test_every_key_has_a_meaning():
     for section, model in core.SECTIONS.items():
-        if section in design.HEADINGS:
+        if section in consequences.HEADINGS:
             assert set(core.comments(model)) == set(model.model_fields)
 
 

@@ -22,6 +22,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlsys import core, formats
+from mlsys.formats.columns import promote
+from mlsys.formats.costs import bytes_needed, orc_bytes, read_counted
+from mlsys.formats.files import find_parts
+from mlsys.formats.layout import write_layout
+from mlsys.formats.read import BUNDLED_CARDS, infer_types, open_batches
+from mlsys.formats.where import parse_where
 
 KINDS = ["parquet", "orc", "arrow", "csv", "jsonl"]
 ROOT = Path(__file__).parent.parent
@@ -206,14 +212,14 @@ def test_a_csv_that_lies(here):
     assert formats.open_table("a.csv", ["m"]).read().num_rows == rows + 1  # who does not ask for the column is not hurt by it
     assert formats.open_table("a.csv", types={"n": "string"}).read()["n"][rows].as_py() == "many"
     result = formats.convert("a.csv", "b.parquet")
-    assert "line 1,000,002" in result["lied"] and pq.read_schema("b.parquet").types == [pa.string(), pa.int64()]
-    assert formats.open_source("a.csv").schema == pq.read_schema("b.parquet")  # one rule for the whole chapter
+    assert "line 1,000,002" in result["mismatch"] and pq.read_schema("b.parquet").types == [pa.string(), pa.int64()]
+    assert formats.read_table("a.csv").schema == pq.read_schema("b.parquet")  # one rule for the whole chapter
 
 
 @pytest.mark.parametrize("late, kind", [("1.5", pa.float64()), ("", pa.int64()), ("x", pa.string()), ("true", pa.string())])
 def test_types_hold_all_values(late, kind, here):
     Path("a.csv").write_bytes(b"n,m\n" + b"1234567,1\n" * 500_000 + f"{late},2\n".encode())
-    kinds, lost, rows = formats.text_types(formats.parts_of("a.csv"))
+    kinds, lost, rows = infer_types(find_parts("a.csv"))
     assert kinds["n"] == kind and rows == 500_001 and lost["n"] == (late == "")
     formats.convert("a.csv", "b.parquet")
     assert pq.read_schema("b.parquet").field("n").type == kind
@@ -224,7 +230,7 @@ def test_json_lines_that_change_their_minds(here):
     Path("a.jsonl").write_bytes(line * 150_000 + b'{"a": 2.5, "deep": {"x": [null], "y": "new"}, "b": true}\n')
     with core.refused("to 150,001: unexpected field"):
         formats.open_table("a.jsonl").read()
-    assert "to 150,001" in formats.convert("a.jsonl", "b.parquet")["lied"]
+    assert "to 150,001" in formats.convert("a.jsonl", "b.parquet")["mismatch"]
     found = pq.read_table("b.parquet").slice(149_999).to_pylist()
     assert found == [{"a": 1.0, "deep": {"x": [1, None], "y": None}, "b": None}, {"a": 2.5, "deep": {"x": [None], "y": "new"}, "b": True}]
     Path("c.jsonl").write_bytes(line * 150_000 + b'{"a": "text"}\n')
@@ -234,15 +240,15 @@ def test_json_lines_that_change_their_minds(here):
     Path("parts/1.jsonl").write_bytes(line)
     Path("parts/2.jsonl").write_bytes(b'{"a": "text"}\n')
     with core.refused("2.jsonl column 'a': int64 in some lines and string in others"):
-        formats.text_types(formats.parts_of("parts"))
+        infer_types(find_parts("parts"))
     for text, why in [(b"null\n", "line 1: not a JSON object: 'null'"), (line + b"[1]\n", "line 2: not a JSON object"), (b"\n\n", "no lines"),
                       (line + b'{"a":', "line 2"), (b'{"a": "\xff"}\n', "utf-8"), (b'{"a": 1, "a": 2}\n', "twice")]:
         Path("e.jsonl").write_bytes(text)
-        for read in (formats.open_source, lambda p: formats.open_table(p).read()):
+        for read in (formats.read_table, lambda p: formats.open_table(p).read()):
             with pytest.raises(core.BadInput, match=r"(?i)e\.jsonl"):
                 read("e.jsonl")
         with core.refused(why) if why != "utf-8" else pytest.raises(core.BadInput):
-            formats.open_source("e.jsonl")
+            formats.read_table("e.jsonl")
 
 
 @pytest.mark.parametrize("text, why", [
@@ -266,11 +272,11 @@ def hive(folder, table, key):
 @pytest.mark.parametrize("kind", KINDS)
 def test_batches_for_who_checks_types_himself(kind, here, mixed):
     write(mixed, f"a.{kind}")
-    batches, typed = formats.open_batches(f"a.{kind}", 1000)
+    batches, typed = open_batches(f"a.{kind}", 1000)
     batches = list(batches)
     assert typed == (kind != "csv") and max(map(len, batches)) <= 1000 and sum(map(len, batches)) == len(mixed)
     assert set(batches[0].schema.types) == {pa.string()} if kind == "csv" else batches[0].schema == mixed.schema
-    assert formats.open_batches("flights")[1] and len(next(formats.open_batches("flights")[0])) <= 65_536 if kind == "csv" else True
+    assert open_batches("flights")[1] and len(next(open_batches("flights")[0])) <= 65_536 if kind == "csv" else True
 
 
 def test_folders_and_partitions(here, mixed):
@@ -298,9 +304,9 @@ def test_folders_and_partitions(here, mixed):
 
 def test_a_filter_leaves_files_and_row_groups_unread(here, mixed):
     hive(here / "parts", mixed.filter(pc.field("word").is_valid()), "word")
-    everything = formats.read_counted("parts", ["x"])[1]
-    one = formats.read_counted("parts", ["x"], "word = 'red'")[1]
-    few = formats.read_counted("parts", ["x"], "word = 'red' and id < 500")[1]
+    everything = read_counted("parts", ["x"])[1]
+    one = read_counted("parts", ["x"], "word = 'red'")[1]
+    few = read_counted("parts", ["x"], "word = 'red' and id < 500")[1]
     assert few < one < everything
     (here / "parts" / "word=blue" / "part-0.parquet").write_bytes(b"damaged, but nobody looks")
     with core.refused("part-0.parquet: not a readable Parquet file"):
@@ -386,11 +392,11 @@ KIND_LIST = [pa.null(), pa.bool_(), pa.int8(), pa.uint8(), pa.int64(), pa.float3
 
 @pytest.mark.parametrize("a", KIND_LIST, ids=str)
 @pytest.mark.parametrize("b", KIND_LIST, ids=str)
-def test_wider_is_symmetric_and_holds_both(a, b):
-    both = formats.wider(a, b)
-    assert (formats.wider(b, a) is None) == (both is None)
+def test_promote_is_symmetric_and_holds_both(a, b):
+    both = promote(a, b)
+    assert (promote(b, a) is None) == (both is None)
     if both is not None and not (pa.types.is_struct(a) or pa.types.is_list(a)):
-        assert pa.types.is_decimal(both) or formats.wider(both, a) == both  # digits of whole numbers add up
+        assert pa.types.is_decimal(both) or promote(both, a) == both  # digits of whole numbers add up
         for kind in (a, b):
             pa.nulls(2, kind).cast(both)
 
@@ -425,7 +431,7 @@ CONDITIONS = st.recursive(ATOMS, lambda inner: st.one_of(st.builds("({} and {})"
 @settings(max_examples=150, deadline=None)
 @given(CONDITIONS)
 def test_where_means_what_sql_means(where):
-    expression, used = formats.parse_where(where, COLUMNS.schema)
+    expression, used = parse_where(where, COLUMNS.schema)
     with duckdb.connect() as con:
         con.register("t", COLUMNS)
         expected = [r[0] for r in con.execute(f'select "odd name" from t where {where} order by 1').fetchall()]
@@ -447,7 +453,7 @@ def test_where_means_what_sql_means(where):
     ("/* n */", "only columns"), ("n = 99999999999999999999999", "where"), ("(" * 3000 + "yes" + ")" * 3000, "where")])
 def test_where_refuses_what_is_no_condition(where, why):
     with core.refused(why):
-        formats.parse_where(where, COLUMNS.schema)
+        parse_where(where, COLUMNS.schema)
 
 
 @settings(max_examples=200, deadline=None)
@@ -456,14 +462,14 @@ def test_where_refuses_what_is_no_condition(where, why):
                                        max_size=10).map(" ".join))
 def test_any_text_is_a_condition_or_a_sentence(where):
     with contextlib.suppress(core.BadInput):
-        COLUMNS.filter(formats.parse_where(where, COLUMNS.schema)[0])
+        COLUMNS.filter(parse_where(where, COLUMNS.schema)[0])
 
 
 def test_where_in_structs_and_time_zones():
     table = pa.table({"a": [{"b": 1}, {"b": 2}, None], "when": pa.array([0, 3_600_000_000, None], pa.timestamp("us", "Europe/Paris"))})
-    assert table.filter(formats.parse_where("a.b = 2", table.schema)[0]).num_rows == 1
+    assert table.filter(parse_where("a.b = 2", table.schema)[0]).num_rows == 1
     for text in ("1970-01-01 01:00", "1970-01-01T01:00:00Z", "1970-01-01T02:00:00+01:00"):
-        assert table.filter(formats.parse_where(f"\"when\" >= '{text}'", table.schema)[0]).num_rows == 1
+        assert table.filter(parse_where(f"\"when\" >= '{text}'", table.schema)[0]).num_rows == 1
 
 
 # Faults
@@ -490,7 +496,7 @@ def encrypted(path, plain):
 @pytest.mark.parametrize("plain", [False, True])
 def test_encrypted_files(plain, here):
     encrypted("a.parquet", plain)
-    for read in (formats.open_source, lambda p: formats.open_table(p).read(), lambda p: formats.convert(p, "b.csv")):
+    for read in (formats.read_table, lambda p: formats.open_table(p).read(), lambda p: formats.convert(p, "b.csv")):
         with core.refused("a.parquet: it is encrypted"):
             read("a.parquet")
     assert [p.name for p in here.iterdir()] == ["a.parquet"]
@@ -502,7 +508,7 @@ def test_a_gzip_that_was_cut(name, here, mixed):
     whole = Path(name).read_bytes()
     for cut in (len(whole) // 2, len(whole) - 4):
         Path(name).write_bytes(whole[:cut])
-        for read in (formats.open_source, lambda p: formats.convert(p, "b.parquet")):
+        for read in (formats.read_table, lambda p: formats.convert(p, "b.parquet")):
             with pytest.raises(core.BadInput, match="a\\."):
                 read(name)
     text = b"x,y\n1,2\n"
@@ -558,11 +564,11 @@ def test_the_count_is_what_the_kernel_says(here, mixed):
     write(mixed, "a.parquet")
     def kernel():
         return int(Path("/proc/self/io").read_text().split()[1])
-    formats.read_counted("a.parquet", ["x"])  # whatever is imported on the way is imported now
+    read_counted("a.parquet", ["x"])  # whatever is imported on the way is imported now
     start = kernel()
     own = kernel() - start  # what reading this counter takes
     start = kernel()
-    counted = formats.read_counted("a.parquet", ["x"])[1]
+    counted = read_counted("a.parquet", ["x"])[1]
     assert counted == kernel() - start - own
 
 
@@ -570,13 +576,13 @@ def test_the_count_is_what_the_kernel_says(here, mixed):
 def test_orc_footers_account_for_every_byte(codec, here, mixed):
     nested = mixed.append_column("deep", pa.array([{"a": i, "b": [str(i)]} for i in range(len(mixed))])).append_column("last", mixed["id"])
     pa.orc.write_table(nested, "a.orc", compression=codec, stripe_size=1 << 16, batch_size=256)
-    sizes, footers = formats.orc_bytes("a.orc")
+    sizes, footers = orc_bytes("a.orc")
     assert list(sizes) == nested.column_names and min(sizes.values()) > 0 and pa.orc.ORCFile("a.orc").nstripes > 1
     assert 0.9 < (sum(sizes.values()) + footers) / Path("a.orc").stat().st_size <= 1  # the rest are row indexes
     alone = {}
     for name in nested.column_names:
         pa.orc.write_table(nested.select([name]), "one.orc", compression=codec, stripe_size=1 << 30)
-        alone[name] = formats.orc_bytes("one.orc")[0][name]
+        alone[name] = orc_bytes("one.orc")[0][name]
     assert all(0.5 < sizes[c] / alone[c] < 2 for c in alone), (sizes, alone)
 
 
@@ -587,10 +593,10 @@ def test_what_is_read_is_what_the_footer_says(here):
     pa.orc.write_table(table, "a.orc", compression="zstd")
     formats.convert("a.parquet", "a.csv")
     for path, columns, where in [(p, ["x1", "x7"], w) for p in ("a.parquet", "a.orc", "a.csv") for w in (None, "id >= 150000")]:
-        found, count = formats.read_counted(path, columns, where)
-        assert count == pytest.approx(formats.must_read(path, columns, where), rel=0.1), (path, where)
+        found, count = read_counted(path, columns, where)
+        assert count == pytest.approx(bytes_needed(path, columns, where), rel=0.1), (path, where)
         assert len(found) == (50_000 if where else n)
-    assert formats.must_read("a.parquet", ["x1"], "id >= 150000") < 0.6 * formats.must_read("a.parquet", ["x1"])
+    assert bytes_needed("a.parquet", ["x1"], "id >= 150000") < 0.6 * bytes_needed("a.parquet", ["x1"])
 
 
 # Advice
@@ -621,7 +627,7 @@ def test_advice_for_who_reads_everything(trips):
 
 def test_a_layout_changes_no_answer(trips, tmp_path):
     for layout in (formats.Layout(), formats.Layout(sort="day", partition="city", rows=4096, dictionary=False, codec="zstd")):
-        formats.write_layout(trips, layout, tmp_path / "t")
+        write_layout(trips, layout, tmp_path / "t")
         found = formats.open_table(tmp_path / "t", ["day", "city", "x0"], where="day < 20 and city = 'ber'").read()
         expected = trips.filter((pc.field("day") < 20) & (pc.field("city") == "ber")).select(found.column_names)
         order = [("day", "ascending"), ("x0", "ascending")]
@@ -641,7 +647,7 @@ def test_a_card_takes_every_format(ending, here, table, cli):
 
 def test_the_bundled_card_is_the_project_s():
     ours = core.load_settings(ROOT / "settings.ini").data
-    assert core.Data(**formats.BUNDLED_CARDS["flights"]) == ours
+    assert core.Data(**BUNDLED_CARDS["flights"]) == ours
 
 
 def test_a_data_set_of_the_pipeline_is_checked_when_read(here, table, small):

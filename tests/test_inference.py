@@ -20,6 +20,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from mlsys import core, evaluation, inference, training
+from mlsys.training.bundles import save_bundle
 from mlsys.core import BadInput
 
 N = 600
@@ -326,7 +327,7 @@ def test_without_a_policy_nothing_is_added_and_a_bundle_may_bring_its_own(made, 
     result = inference.score(bundle, home / "rows.parquet", tmp_path / "out.parquet")
     assert result["actions"] == {} and "action" not in pq.read_schema(tmp_path / "out.parquet").names
     mine = json.dumps(dataclasses.asdict(unsure(bundle, "human"))).encode()
-    own = training.save_bundle(bundle.files | {"policy.json": mine}, tmp_path / "own")
+    own = save_bundle(bundle.files | {"policy.json": mine}, tmp_path / "own")
     assert inference.score(own, home / "rows.parquet", tmp_path / "out.parquet")["actions"]["human"] > 0
 
 

@@ -20,8 +20,17 @@ from snorkel.labeling.model import LabelModel, MajorityLabelVoter
 from snorkel.slicing import PandasSFApplier, slicing_function
 
 from mlsys import core, labeling
+from mlsys.labeling import patterns
 from mlsys.core import BadInput
-from mlsys.labeling import ABSTAIN, LabelFunction, Rule, Words, lf
+from mlsys.labeling import ABSTAIN, lf
+from mlsys.labeling.active import active_curve, Arena, corrected, k_center, out_of_fold, slice_scores, slices, uncertainty
+from mlsys.labeling.endmodel import accuracy, auc, fit, labels_worth, learn_encoding, learning_curve, worth_text
+from mlsys.labeling.files import Ballots, doubtful_rows
+from mlsys.labeling.functions import Columns, first_failing, LabelFunction, recent_share
+from mlsys.labeling.rules import as_function, holds, Rule
+from mlsys.labeling.patterns import phrase_query
+from mlsys.labeling.text import in_threads, scan, Words
+from mlsys.labeling.votes import class_proba, distinct_votes, label_model, majority, triplets
 
 ROOT = Path(__file__).parent.parent
 quick = settings(max_examples=40, deadline=None)
@@ -99,7 +108,7 @@ TERMS = st.lists(st.one_of(SOUP, st.sampled_from(["a", "!!", "ab", "k", "is", "a
        st.lists(TERMS, min_size=1, max_size=3), st.booleans())
 def test_phrases_are_those_of_re_whatever_is_looked_for_at_once(texts, asked, large):
     column = pa.array(["cut off", *texts], pa.large_string() if large else pa.string()).slice(1)
-    known = [labeling._phrases(*phrases) for phrases in asked]
+    known = [phrase_query(*phrases) for phrases in asked]
     for phrases in asked:
         pattern = "|".join(r"\s+".join(map(re.escape, p.split())) for p in phrases if p.split())
         expected = [bool(pattern and t is not None and re.search(rf"(?<!\w)(?:{pattern})(?!\w)", t, re.IGNORECASE)) for t in texts]
@@ -129,9 +138,9 @@ def test_a_long_column_is_read_piece_by_piece():
     said = Words(pa.array(texts))
     assert len(texts) > 100_000 and said.column.nbytes > 1 << 20
     pieces = []
-    labeling._in_threads(lambda text: pieces.append(len(text)) or np.zeros(len(text), bool), said.column, size=1 << 19)
+    in_threads(lambda column: pieces.append(len(column)) or np.zeros(len(column), bool), said.column, size=1 << 19)
     assert len(pieces) > 1 and sum(pieces) == len(texts)
-    mask = labeling._in_threads(lambda text: labeling._scan(text, [labeling._phrases("great", "waste of money")]), said.column, size=1 << 19)
+    mask = in_threads(lambda column: scan(column, [phrase_query("great", "waste of money")]), said.column, size=1 << 19)
     assert (mask[0] == np.tile([True, False, False, False, True, False], 30_000)).all()
 
 
@@ -153,22 +162,108 @@ def test_functions_are_asked_on_no_rows_first_and_a_change_of_an_answer_stays_wi
 
 
 def test_the_view_converts_a_column_once_and_touches_no_other():
-    class Table:
-        column_names, reads = ["a", "b"], []
-
-        def __getitem__(self, name):
-            self.reads.append(name)
-            return pa.chunked_array([[1, None, 3]])
-    x = labeling.Columns(Table())
-    assert x.a is x["a"] and np.isnan(x.a[1]) and set(Table.reads) == {"a"}
+    frame = pd.DataFrame(dict(a=[1, None, 3], b=["no table of Arrow", 1, {}]))
+    x = Columns(frame)
+    assert x.a is x["a"] and np.isnan(x.a[1]) and list(x._read) == ["a"]
+    with pytest.raises(BadInput, match="column 'b'"):
+        _ = x.b
     with pytest.raises(AttributeError):
         _ = x._private
 
 
 def test_types_of_columns():
     large, times = pa.array(["x", None], pa.large_string()), pa.array([0, None], pa.timestamp("s"))
-    x = labeling.Columns(pa.table(dict(b=[True, None], i=[1, 2], t=times, large=large)))
+    x = Columns(pa.table(dict(b=[True, None], i=[1, 2], t=times, large=large)))
     assert x.i.dtype.kind == "i" and np.isnan(x.b[1]) and x.t.dtype.kind == "M" and np.isnat(x.t[1]) and list(x.large == "x") == [True, False]
+
+
+# Any table
+
+def _as_polars(table):
+    return pytest.importorskip("polars").from_arrow(table)
+
+
+def _as_relation(rows):
+    import duckdb
+    return duckdb.from_arrow(rows)
+
+
+KINDS = {"pandas": lambda t: t.to_pandas(), "arrow-backed pandas": lambda t: t.to_pandas(types_mapper=pd.ArrowDtype),
+         "indexed pandas": lambda t: t.to_pandas().set_axis(range(10, 0, -2)), "polars": _as_polars,
+         "lazy polars": lambda t: _as_polars(t).lazy(), "batch": lambda t: t.to_batches()[0], "reader": lambda t: t.to_reader(2),
+         "stream": lambda t: Streamed(t), "relation": _as_relation, "mapping": lambda t: {c: t[c] for c in t.column_names}}
+
+
+class Streamed:
+    "Anything that gives its rows by the Arrow C stream."
+    def __init__(self, table):
+        self.table = table
+
+    def __arrow_c_stream__(self, requested_schema=None):
+        return self.table.__arrow_c_stream__(requested_schema)
+
+
+ANY = pa.table(dict(n=[1, -2, None, 0, 5], text=["at home", "attic", None, "Ré!!", "a"]))
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "path"])
+def test_votes_on_any_table(kind, tmp_path):
+    def given():
+        if kind != "path":
+            return KINDS[kind](ANY)
+        pq.write_table(ANY, tmp_path / "any.parquet")
+        return tmp_path / "any.parquet"
+    functions = [by_sign, says, shouts, by_sign_row]
+    expected = labeling.apply(functions, ANY)
+    votes = labeling.apply(functions, given())
+    assert isinstance(votes, np.ndarray) and votes.dtype == np.int8 and np.array_equal(votes, expected)
+    y = np.array([1, 0, 0, 0, 1])
+    assert [r.name for r in labeling.learn_rules(given(), y)] == [r.name for r in labeling.learn_rules(ANY, y)]
+    assert np.array_equal(slices([says], given()).says, expected[:, 1] == 1)
+    assert (learn_encoding(given(), ["n", "text"])(given()) != learn_encoding(ANY, ["n", "text"])(ANY)).nnz == 0
+    result = labeling.label_file(given(), functions, ("no", "yes"), tmp_path / "l.parquet", tmp_path / "q.csv", people=2)
+    assert result["rows"] == 5 and len(pd.read_csv(tmp_path / "q.csv")) == 2
+
+
+def test_dtypes_of_pandas_as_functions_see_them():
+    when = pd.to_datetime(["2013-01-01 12:00", None]).tz_localize("America/New_York")
+    frame = pd.DataFrame(dict(word=pd.Categorical(["a", None]), size=pd.array([1, None], "Int64"), flag=pd.array([True, None], "boolean"),
+                              text=pd.array(["x", None], pd.ArrowDtype(pa.string())), when=when), index=["p", "q"])
+    kept = frame.copy()
+    x = Columns(frame)
+    assert list(x.word == "a") == list(x.text == "x") == [True, False] and np.isnan(x.size[1]) and np.isnan(x.flag[1])
+    assert x.when[0] == np.datetime64("2013-01-01T17:00") and np.isnat(x.when[1])  # in UTC
+    pd.testing.assert_frame_equal(frame, kept)
+
+
+def test_names_of_columns_must_be_text():
+    with pytest.raises(BadInput, match="column 2 is named 0, which is not text") as e:
+        labeling.apply([by_sign], pd.DataFrame({"n": [1], 0: [2]}))
+    assert "\n" not in str(e.value)
+
+
+def test_functions_over_a_pandas_frame_and_its_rows():
+    frame = pd.DataFrame(dict(n=[1, 5, 9], t=["late again", None, "on time"]), index=["x", "y", "z"])
+    whole = lf(lambda df: df.t.str.contains("late"), label=1, name="frame", on="frame")
+    labels = lf(lambda df: df.n.where(df.n > 1).map({5: 0, 9: 1}), name="labels", on="frame")
+    row = lf(lambda row: row.n > 3, label=0, name="row", on="row")
+    named = lf(lambda row: 1 if row.name == "y" else None, name="index", on="row")
+    assert labeling.apply([whole, labels, row, named], frame).tolist() == [[1, -1, -1, -1], [-1, 0, 0, 1], [-1, 1, 0, -1]]
+    assert labeling.apply([whole, row], pa.Table.from_pandas(frame, preserve_index=False)).tolist() == [[1, -1], [-1, 0], [-1, 0]]
+    with pytest.raises(BadInput, match="'late': it returned true or false, but for no class"):
+        labeling.apply([lf(lambda row: row.n > 3, name="late", on="row")], frame)
+    with pytest.raises(BadInput, match="did you mean 'frame'"):
+        lf(lambda df: df, on="frames")
+
+
+def test_a_pattern_that_cannot_be_read_runs_on_every_row():
+    assert patterns.pattern_query("(?i)waste|refund").strings == () and patterns.pattern_query(r"\bwaste|refund").strings
+    for pattern in (r"[[:alpha:]]", r"\pL", r"a{,2}", r"\x41", "a**"):
+        try:
+            found = patterns.literals_of(pattern)
+        except patterns.Unreadable:
+            continue
+        raise AssertionError(f"{pattern}: {found}")
 
 
 def test_arrow_answers_count_too():
@@ -225,8 +320,8 @@ def test_a_list_of_functions_is_checked(functions, words):
 @given(st.integers(1, 300), st.data())
 def test_the_first_failing_row_is_found(n, data):
     bad = data.draw(st.integers(0, n - 1))
-    assert labeling.first_failing(lambda m: m > bad, n) == bad
-    assert labeling.first_failing(lambda m: True, n) is None
+    assert first_failing(lambda m: m > bad, n) == bad
+    assert first_failing(lambda m: True, n) is None
 
 
 # Rules
@@ -289,10 +384,10 @@ def test_unknown_files(tmp_path):
 
 
 def test_conditions_of_a_rule_hold_together():
-    x = labeling.Columns(pa.table(dict(n=[1.0, 5.0, None, 9.0], word=["a", "b", "Nice one", None])))
+    x = Columns(pa.table(dict(n=[1.0, 5.0, None, 9.0], word=["a", "b", "Nice one", None])))
 
     def where(**c):
-        return list(labeling.holds(Rule(name="r", label="l", **c), x))
+        return list(holds(Rule(name="r", label="l", **c), x))
     assert where(column="n", above=1, below=9) == [False, True, False, False]
     assert where(column="n", equals="5, 9") == [False, True, False, True]
     assert where(column="word", keywords=["nice"], regex="one$") == [False, False, True, False]
@@ -322,15 +417,15 @@ def test_rules_learned_from_a_seed_can_be_written_and_read(credit, tmp_path):
     functions, classes = labeling.load_functions(path)
     L = labeling.apply(functions, table, classes)
     rest = np.setdiff1d(np.arange(len(table)), seed)
-    assert labeling.auc(y[rest], labeling.weak_labels(L, 0.7)[rest]) > 0.65  # rows that no rule has seen
+    assert auc(y[rest], labeling.weak_labels(L, 0.7)[rest]) > 0.65  # rows that no rule has seen
 
 
 def test_keywords_are_learned_from_text():
     texts = ["the parcel came late and broken, what a waste of money"] * 20 + ["arrived early and tastes wonderful, will order again"] * 20
     found = labeling.learn_rules(pa.table(dict(t=texts)), np.repeat([0.0, 1.0], 20), ["t"], ("bad", "good"))
     assert found and all(r.keywords for r in found) and "waste" in {w for r in found for w in r.keywords} | {"waste"}
-    L = labeling.apply([labeling.as_function(r, ("bad", "good")) for r in found], pa.table(dict(t=texts)))
-    assert (labeling.majority(L)[:, 1] > 0.5).tolist() == [False] * 20 + [True] * 20
+    L = labeling.apply([as_function(r, ("bad", "good")) for r in found], pa.table(dict(t=texts)))
+    assert (majority(L)[:, 1] > 0.5).tolist() == [False] * 20 + [True] * 20
 
 
 def test_a_seed_with_one_class_teaches_nothing():
@@ -342,7 +437,7 @@ def test_a_seed_with_one_class_teaches_nothing():
 @quick
 @given(VOTES)
 def test_majority_is_snorkels(L):
-    assert np.allclose(labeling.majority(L), MajorityLabelVoter().predict_proba(L.astype(int)))
+    assert np.allclose(majority(L), MajorityLabelVoter().predict_proba(L.astype(int)))
 
 
 @quick
@@ -368,7 +463,7 @@ def planted(n=40_000, balance=0.3, trust=(0.9, 0.75, 0.6, 0.8, 0.7), speaks=(0.5
 def test_triplets_find_what_was_planted(balance):
     trust, speaks = np.array([0.9, 0.75, 0.65, 0.8, 0.7]), np.array([0.5, 0.8, 0.9, 0.3, 0.6])
     _, L = planted(200_000, balance, trust, speaks)
-    found = labeling.triplets(L, balance).chance
+    found = triplets(L, balance).chance
     assert np.abs(found[:, 1, 2] - speaks * trust).max() < 0.03 and np.abs(found[:, 0, 1] - speaks * trust).max() < 0.03
     assert np.allclose(found.sum(2), 1)
 
@@ -376,7 +471,7 @@ def test_triplets_find_what_was_planted(balance):
 def test_triplets_serve_functions_that_vote_for_one_class_only():
     y, L = planted()
     L = np.where(L == np.array([0, 1, 0, 1, 1]), L, -1)  # each function is left with one class
-    assert labeling.auc(y, labeling.weak_labels(L, 0.3)) > 0.85
+    assert auc(y, labeling.weak_labels(L, 0.3)) > 0.85
 
 
 def test_triplets_are_as_good_as_snorkels_label_model():
@@ -384,21 +479,21 @@ def test_triplets_are_as_good_as_snorkels_label_model():
     model = LabelModel(cardinality=2, verbose=False)
     model.fit(L.astype(int), class_balance=[0.7, 0.3], n_epochs=200, seed=0, progress_bar=False)
     theirs = model.predict_proba(L.astype(int))[:, 1]
-    assert labeling.auc(y, labeling.weak_labels(L, 0.3)) > labeling.auc(y, theirs) - 0.01
-    assert np.allclose(labeling.weak_labels(L, 0.3, "snorkel"), labeling.label_model(L, (0.7, 0.3)).predict_proba(L.astype(int))[:, 1])
+    assert auc(y, labeling.weak_labels(L, 0.3)) > auc(y, theirs) - 0.01
+    assert np.allclose(labeling.weak_labels(L, 0.3, "snorkel"), label_model(L, (0.7, 0.3)).predict_proba(L.astype(int))[:, 1])
 
 
 @quick
 @given(VOTES.filter(lambda L: L.shape[1] > 2), st.floats(0.05, 0.95))
 def test_any_votes_give_probabilities(L, balance):
-    p = labeling.triplets(L, balance).proba(L)
+    p = triplets(L, balance).proba(L)
     assert np.isfinite(p).all() and np.allclose(p.sum(1), 1)
 
 
 @quick
 @given(VOTES.filter(lambda L: L.shape[1] > 2))
 def test_every_vote_moves_its_class_up(L):
-    model = labeling.triplets(L, 0.5)
+    model = triplets(L, 0.5)
     for j in range(L.shape[1]):
         for c in (0, 1):
             if (L[:, j] == c).any():
@@ -407,12 +502,12 @@ def test_every_vote_moves_its_class_up(L):
 
 def test_ways_to_combine_votes():
     _, L = planted(500)
-    assert np.allclose(labeling.weak_labels(L[:, :2], 0.3), labeling.majority(L[:, :2])[:, 1])  # two functions cannot be told apart
+    assert np.allclose(labeling.weak_labels(L[:, :2], 0.3), majority(L[:, :2])[:, 1])  # two functions cannot be told apart
     with pytest.raises(BadInput, match="did you mean 'triplets'"):
         labeling.weak_labels(L, 0.3, "triplet")
     three = np.array([[0, 2, -1], [1, 1, 2], [-1, -1, -1]])
-    assert labeling.class_proba(three, ("a", "b", "c")).tolist() == labeling.majority(three, 3).tolist()
-    assert labeling.class_proba(np.tile(three, (30, 1)), ("a", "b", "c"), "snorkel").shape == (90, 3)
+    assert class_proba(three, ("a", "b", "c")).tolist() == majority(three, 3).tolist()
+    assert class_proba(np.tile(three, (30, 1)), ("a", "b", "c"), "snorkel").shape == (90, 3)
 
 
 # What was known before
@@ -430,7 +525,7 @@ def test_recent_share_is_what_one_would_count(data):
     for i in range(n):
         seen = [happened[j] for j in range(n) if groups[j] == groups[i] and times[i] - start <= times[j] <= times[i] - end]
         expected.append(np.mean(seen) if len(seen) >= least else np.nan)
-    assert np.allclose(labeling.recent_share(times, groups, happened, start, end, least), expected, equal_nan=True)
+    assert np.allclose(recent_share(times, groups, happened, start, end, least), expected, equal_nan=True)
 
 
 # The end model and what it was worth
@@ -443,21 +538,21 @@ def test_probabilities_as_labels_are_rows_with_weights():
     y = np.concatenate([np.arange(10) < round(10 * v) for v in p])
     same = LogisticRegression(C=0.3 * 0.1, max_iter=1000, tol=1e-8).fit(X[copies], y, sample_weight=np.full(600, 1.0))
     weighted = LogisticRegression(C=0.3, max_iter=1000, tol=1e-8).fit(X[copies], y, sample_weight=np.full(600, 0.1))
-    assert np.allclose(labeling.fit(X, p)(X), weighted.predict_proba(X)[:, 1], atol=1e-3)
+    assert np.allclose(fit(X, p)(X), weighted.predict_proba(X)[:, 1], atol=1e-3)
     assert np.allclose(same.coef_, weighted.coef_, atol=1e-4)
 
 
 def test_one_class_is_a_constant():
-    assert labeling.fit(np.eye(3), np.ones(3))(np.eye(2, 3)).tolist() == [1, 1]
-    assert labeling.fit(np.eye(3), np.zeros(3))(np.eye(2, 3)).tolist() == [0, 0]
-    assert math.isnan(labeling.auc([1, 1], [0.1, 0.2])) and labeling.accuracy(np.array([1, 0]), np.array([0.5, 0.2])) == 0.75
+    assert fit(np.eye(3), np.ones(3))(np.eye(2, 3)).tolist() == [1, 1]
+    assert fit(np.eye(3), np.zeros(3))(np.eye(2, 3)).tolist() == [0, 0]
+    assert math.isnan(auc([1, 1], [0.1, 0.2])) and accuracy(np.array([1, 0]), np.array([0.5, 0.2])) == 0.75
 
 
 def test_an_encoding_fits_rows_it_has_not_seen():
     train = pa.table(dict(n=[1.0, 2.0, None, 4.0] * 10, w=["a", "b", None, "a"] * 10, void=pa.array([None] * 40, pa.float64()),
                           t=["a long story about the sea and the sky, told twice"] * 40, when=pa.array([0] * 40, pa.timestamp("s"))))
     later = pa.table(dict(n=[99.0, None], w=["new", None], void=[1.0, None], t=["", None], when=pa.array([0, 0], pa.timestamp("s"))))
-    encode = labeling.learn_encoding(train, train.column_names)
+    encode = learn_encoding(train, train.column_names)
     X, Z = encode(train), encode(later)
     assert X.shape[1] == Z.shape[1] and X.dtype == np.float32 and np.isfinite(Z.toarray()).all()
     assert (Z[0] != X[0]).nnz  # a number beyond the last cut and a new word have places of their own
@@ -469,15 +564,15 @@ def test_worth_of_a_model_with_a_known_quality():
     y = (x @ [1, 0.5, 0, 0, 0] + rng.logistic(size=6000) > 0).astype(int)
     perfect, useless = x @ [1, 0.5, 0, 0, 0], rng.random(6000)
     for scores, low, high in ((perfect, 500, math.inf), (useless, 0, 20)):
-        curve = labeling.learning_curve(x[:3000], y[:3000], x[3000:], y[3000:], 1 / (1 + np.exp(-scores[3000:])), seeds=4)
-        assert low <= np.median(labeling.labels_worth(curve)) <= high
+        curve = learning_curve(x[:3000], y[:3000], x[3000:], y[3000:], 1 / (1 + np.exp(-scores[3000:])), seeds=4)
+        assert low <= np.median(labels_worth(curve)) <= high
     assert list(curve.n.unique())[:3] == [20, 50, 100] and curve.n.max() == 3000
 
 
 def test_worth_in_words():
-    assert labeling.worth_text(np.array([100.0, 1234, 2000]), 5000) == "1,200 (100 to 2,000)"
-    assert labeling.worth_text(np.array([math.inf] * 3), 5000) == "more than 5,000"
-    assert labeling.worth_text(np.array([3000, math.inf, math.inf]), 5000) == "more than 5,000 (3,000 to more than 5,000)"
+    assert worth_text(np.array([100.0, 1234, 2000]), 5000) == "1,200 (100 to 2,000)"
+    assert worth_text(np.array([math.inf] * 3), 5000) == "more than 5,000"
+    assert worth_text(np.array([3000, math.inf, math.inf]), 5000) == "more than 5,000 (3,000 to more than 5,000)"
 
 
 # Which row next, which label is wrong
@@ -495,7 +590,7 @@ def test_next_rows_are_new_and_wanted_most(n, data):
         assert len(set(rows)) == len(rows) == min(wanted, n - len(labelled)) and not set(rows) & set(labelled)
     chosen = labeling.next_rows(wanted, proba=proba, labelled=labelled)
     rest = np.setdiff1d(np.arange(n), [*chosen, *labelled])
-    doubt = labeling.uncertainty(proba)
+    doubt = uncertainty(proba)
     assert not len(rest) or not len(chosen) or doubt[chosen].min() >= doubt[rest].max()
 
 
@@ -503,7 +598,7 @@ def test_next_rows_are_new_and_wanted_most(n, data):
 @given(arrays(float, (12, 2), elements=st.integers(-9, 9).map(float)), st.lists(st.integers(0, 11), unique=True, min_size=1, max_size=4))
 def test_k_center_takes_the_farthest(X, labelled):
     known = list(labelled)
-    for i in labeling.k_center(X, labelled, 4):
+    for i in k_center(X, labelled, 4):
         away = ((X[:, None] - X[known]) ** 2).sum(2).min(1)
         away[known] = -1
         assert away[i] == pytest.approx(away.max())
@@ -514,7 +609,7 @@ def test_uncertainty_beats_random_where_the_boundary_is_sharp():
     rng = np.random.default_rng(0)
     X = np.column_stack([rng.normal(size=(3000, 2)), rng.normal(size=(3000, 20)) * 0.1])
     y = (X[:, 0] + X[:, 1] > 1.5).astype(int)
-    final = {how: np.mean([labeling.active_curve(X[:2000], y[:2000], X[2000:], y[2000:], how, seed=k)[-1][1] for k in range(5)])
+    final = {how: np.mean([active_curve(Arena(X[:2000], y[:2000], X[2000:], y[2000:]), how, seed=k)[-1].auc for k in range(5)])
              for how in ("uncertainty", "random")}
     assert final["uncertainty"] > final["random"]
 
@@ -525,11 +620,11 @@ def test_suspects_are_the_labels_that_were_turned():
     y = (X[:, 0] + X[:, 1] + 0.3 * rng.normal(size=2000) > 0).astype(int)
     turned = rng.random(2000) < 0.05
     labels = np.where(turned, 1 - y, y)
-    found = labeling.suspects(labels, labeling.out_of_fold(X, labels))
+    found = labeling.suspects(labels, out_of_fold(X, labels))
     assert sorted(found.row) == list(range(2000)) and (found.label == labels[found.row]).all()
     k = turned.sum()
     assert turned[found.row[:k]].mean() > 0.7  # random order: one in twenty
-    mended, changed = labeling.corrected(labels, found.row[:k], y[found.row[:k]])
+    mended, changed = corrected(labels, found.row[:k], y[found.row[:k]])
     assert (mended != y).sum() == k - len(changed) and set(changed.row) <= set(np.flatnonzero(turned))
 
 
@@ -540,8 +635,8 @@ def test_a_label_of_one_class_only_has_no_suspects():
 
 def test_answers_must_fit_the_rows():
     with pytest.raises(BadInput, match="1 answers for 2 rows"):
-        labeling.corrected([0, 1], [0, 1], [1])
-    assert labeling.corrected(np.array([0, 1]), [0, 1], [-1, 1])[1].empty
+        corrected([0, 1], [0, 1], [1])
+    assert corrected(np.array([0, 1]), [0, 1], [-1, 1])[1].empty
 
 
 # Slices
@@ -552,15 +647,15 @@ def test_slices_are_snorkels():
     @slicing_function()
     def large(row):
         return row.n > 3
-    ours = labeling.slices([lf(lambda x: x.n > 3, label=1, name="large")], pa.Table.from_pandas(frame))
+    ours = slices([lf(lambda x: x.n > 3, label=1, name="large")], pa.Table.from_pandas(frame))
     theirs = PandasSFApplier([large]).apply(frame, progress_bar=False)
-    assert ours.dtype == theirs.dtype and (ours == theirs).all() and (labeling.slices([large], pa.Table.from_pandas(frame)) == theirs).all()
+    assert ours.dtype == theirs.dtype and (ours == theirs).all() and (slices([large], pa.Table.from_pandas(frame)) == theirs).all()
     p = np.array([0.1, 0.2, 0.9, 0.6])
-    assert labeling.slice_scores(ours, frame.y, p).accuracy.to_dict() == {"overall": 0.5}  # within the slice there is one class
-    halves = labeling.slices([lf(lambda x: x.n < 6, label=1, name="small")], pa.Table.from_pandas(frame))
-    scores = labeling.slice_scores(halves, frame.y, p)
+    assert slice_scores(ours, frame.y, p).accuracy.to_dict() == {"overall": 0.5}  # within the slice there is one class
+    halves = slices([lf(lambda x: x.n < 6, label=1, name="small")], pa.Table.from_pandas(frame))
+    scores = slice_scores(halves, frame.y, p)
     assert scores.loc["small", "rows"] == 3 and scores.loc["small", "accuracy"] == pytest.approx(1 / 3)
-    assert labeling.slice_scores(halves, np.ones(4), p).loc["overall", "accuracy"] == 0.5
+    assert slice_scores(halves, np.ones(4), p).loc["overall", "accuracy"] == 0.5
 
 
 # Files and the command
@@ -639,7 +734,7 @@ MANY = """
 import resource, sys
 import pyarrow as pa, pyarrow.parquet as pq
 from mlsys import labeling
-from mlsys.labeling import LabelFunction as F
+from mlsys.labeling.functions import LabelFunction as F
 low, odd, high = F("low", lambda x: x.n < 3, 0), F("odd", lambda x: x.n % 2 == 1, 1), F("high", lambda x: x.n > 6, 1)
 labeling.label_file(sys.argv[1], [low, odd, high], ("a", "b"), sys.argv[1] + ".labels.parquet", sys.argv[1] + ".queue.csv", people=5)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
@@ -661,19 +756,19 @@ def test_memory_does_not_grow_with_the_table(tmp_path):
 @quick
 @given(VOTES, st.integers(1, 9), st.integers(1, 12))
 def test_labels_of_a_file_are_those_of_all_its_votes(L, batch, people):
-    with labeling.Ballots(L.shape[1]) as votes:
+    with Ballots(L.shape[1]) as votes:
         for i in range(0, len(L), batch):
             votes.add(np.ascontiguousarray(L[i:i + batch]))
         for how in ("majority", "triplets"):
-            proba = labeling.class_proba(votes.patterns, ("a", "b"), how, 0.3, votes.counts)
+            proba = class_proba(votes.patterns, ("a", "b"), how, 0.3, votes.counts)
             read = [(said, proba[at]) for said, at in votes]
             assert np.array_equal(np.concatenate([said for said, _ in read]), L)
-            assert np.allclose(np.concatenate([p for _, p in read]), labeling.class_proba(L, ("a", "b"), how, 0.3))
+            assert np.allclose(np.concatenate([p for _, p in read]), class_proba(L, ("a", "b"), how, 0.3))
         starts = range(0, len(L), batch)
-        chosen = np.concatenate([i + rows for i, rows in zip(starts, votes.wanted(labeling.uncertainty(proba), people), strict=True)])
+        chosen = np.concatenate([i + rows for i, rows in zip(starts, doubtful_rows(votes, uncertainty(proba), people), strict=True)])
         told = labeling.summary(votes.patterns, range(L.shape[1]), counts=votes.counts).drop(columns="votes")
     assert np.allclose(told, labeling.summary(L, range(L.shape[1])).drop(columns="votes"))
-    doubt = np.where((L >= 0).any(1), labeling.uncertainty(labeling.class_proba(L, ("a", "b"), "triplets", 0.3)), -1)
+    doubt = np.where((L >= 0).any(1), uncertainty(class_proba(L, ("a", "b"), "triplets", 0.3)), -1)
     assert len(np.unique(chosen)) == len(chosen) == min(people, (doubt >= 0).sum()) and (doubt[chosen] >= 0).all()
     rest = np.delete(doubt, chosen)
     assert not len(rest) or not len(chosen) or doubt[chosen].min() >= rest.max() - 1e-9
@@ -696,13 +791,13 @@ def test_the_chapter_is_a_stage():
 @quick
 @given(VOTES)
 def test_patterns_of_votes_are_the_rows(L):
-    patterns, at = labeling.distinct_votes(L)
+    patterns, at = distinct_votes(L)
     assert np.array_equal(patterns[at], L) and len(np.unique(patterns, axis=0)) == len(patterns)
     wide = np.tile(L, (1, 50))[:, :50]
-    patterns, at = labeling.distinct_votes(wide)
+    patterns, at = distinct_votes(wide)
     assert np.array_equal(patterns[at], wide)
 
 
 def test_words_from_an_iterator_hold_for_every_row_of_many():
-    words = labeling.Words(pa.array(["owner", "rent"] * 5000))
+    words = Words(pa.array(["owner", "rent"] * 5000))
     assert (words.isin(iter(["owner"])) == np.tile([True, False], 5000)).all()

@@ -13,8 +13,13 @@ from hypothesis import strategies as st
 from river import drift
 
 from mlsys import core, formats, online, training
+from mlsys.online.learners import conforms
+from mlsys.training.ladder import one_hot
 from mlsys.core import BadInput
-from mlsys.online import DAY, LEARNERS, NEVER, Linear, PageHinkley, Queue, Stream, check_stream, plan, progressive
+from mlsys.online import LEARNERS, Linear, Queue, Stream, comparison, learners, progressive
+from mlsys.online import stream as streams
+from mlsys.online.detectors import PageHinkley
+from mlsys.online.stream import DAY, NEVER, check_stream, plan
 
 FEATURES = training.Features({"word": ["a", "b", "c"], "other": ["x", "y"]}, {"n": dict(flag=False), "m": dict(flag=False)})
 
@@ -55,13 +60,13 @@ def flights(*rows):
 ])
 def test_landing_by_the_clocks_of_two_zones(row, landed):
     row = (str(pd.Timestamp(row[0]).floor("h")), *row[1:])
-    asked, known = online.flight_times(flights(row))
+    asked, known = streams.flight_times(flights(row))
     assert asked[0] == pd.Timestamp(row[0]).timestamp() + 60 * row[1]
     assert known[0] == pd.Timestamp(landed).timestamp()
 
 
 def test_a_cancelled_flight_has_no_label_ever():
-    _, known = online.flight_times(flights(("2013-01-02 13:00", 0, np.nan, np.nan, np.nan, "LAX")))
+    _, known = streams.flight_times(flights(("2013-01-02 13:00", 0, np.nan, np.nan, np.nan, "LAX")))
     assert known[0] == NEVER
 
 
@@ -152,7 +157,7 @@ def test_labels_that_never_come_leave_everything_predicted_and_nothing_learned()
     x = make_stream(40, share=0.0)
     p, _ = progressive(x, Linear(FEATURES), 8)
     assert (p == 0.5).all() and [len(r) for _, _, r in plan(x, 8)] == [0]
-    assert math.isnan(online.auc_of(x.y, p)) and math.isnan(online.loss_of(x.y, p))
+    assert math.isnan(comparison.auc_of(x.y, p)) and math.isnan(comparison.loss_of(x.y, p))
 
 
 # ---- the queue's refusals
@@ -199,7 +204,7 @@ def test_a_stream_that_cannot_be_replayed_is_refused(change, words):
 @pytest.mark.parametrize("name", LEARNERS)
 def test_every_learner_conforms(name):
     x = make_stream(400, share=1.0)
-    online.conforms(lambda: LEARNERS[name](FEATURES, seed=3), x, resumable=name != "river forest")
+    conforms(lambda: LEARNERS[name](FEATURES, seed=3), x, resumable=name != "river forest")
 
 
 class Logits(Linear):
@@ -244,12 +249,12 @@ class Random(Linear):
 @pytest.mark.parametrize("broken", [Logits, Stubborn, Relative, Random, Shared])
 def test_the_conformance_check_fails_a_broken_learner(broken):
     with pytest.raises(AssertionError):
-        online.conforms(lambda: broken(FEATURES), make_stream(400, share=1.0))
+        conforms(lambda: broken(FEATURES), make_stream(400, share=1.0))
 
 
 def test_the_conformance_check_fails_a_state_that_leaves_something_out():
     with pytest.raises(AssertionError):
-        online.conforms(lambda: Forgetful(FEATURES), make_stream(400, share=1.0))
+        conforms(lambda: Forgetful(FEATURES), make_stream(400, share=1.0))
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -263,7 +268,7 @@ def test_one_label_per_step_equals_river(seed):
 def test_sparse_rows_equal_one_hot_of_training():
     x = make_stream(50)
     learner = LEARNERS["partial_fit"](FEATURES)
-    assert (training.one_hot(x, FEATURES) != online.sparse_rows(x.codes, x.floats, learner.first, learner.width)).nnz == 0
+    assert (one_hot(x, FEATURES) != learners.sparse_rows(x.codes, x.floats, learner.first, learner.width)).nnz == 0
 
 
 def test_a_finite_memory_follows_a_change_that_endless_memory_does_not():
@@ -271,14 +276,14 @@ def test_a_finite_memory_follows_a_change_that_endless_memory_does_not():
     x = make_stream(n, share=1.0, delay=0)
     x = changed(x, y=np.where(np.arange(n) < n // 2, x.y, 1 - x.y))
     end = slice(3 * n // 4, n)
-    losses = [online.loss_of(x.y[end], progressive(x, Linear(FEATURES, rate=0.05, memory=m), 4)[0][end]) for m in (100, math.inf)]
+    losses = [comparison.loss_of(x.y[end], progressive(x, Linear(FEATURES, rate=0.05, memory=m), 4)[0][end]) for m in (100, math.inf)]
     assert losses[0] < losses[1] - 0.02
 
 
 def test_a_reservoir_is_a_fair_sample_whatever_the_batches():
     size, counts = 20, np.zeros(200)
     for seed in range(400):
-        past, at = online.Reservoir(size, 1, 1, seed), 0
+        past, at = learners.Reservoir(size, 1, 1, seed), 0
         for step in [1, 3, 30, 6, 100, 60]:
             rows = np.arange(at, at + step)
             past.add(rows[:, None], np.zeros((step, 1), np.float32), np.ones(step))
@@ -295,12 +300,12 @@ def test_a_reservoir_is_a_fair_sample_whatever_the_batches():
 def test_the_future_does_not_exist_for_tuning():
     x = make_stream(300, delay=400)
     time = int(x.asked[200])
-    early = online.until(x, time)
+    early = streams.until(x, time)
     assert early.asked.max() < time and early.known[early.known < NEVER].max() < time
     assert (early.known == NEVER).sum() > (x.known[:len(early)] == NEVER).sum()  # labels that came later are gone
     other = changed(x, y=np.where(x.known >= time, 1 - x.y, x.y))                # another future
     for name in ("linear", "network + replay"):
-        lines, same = (online.tune(name, online.until(k, time), FEATURES, 8) for k in (x, other))
+        lines, same = (online.tune(name, streams.until(k, time), FEATURES, 8) for k in (x, other))
         pd.testing.assert_frame_equal(lines, same)
         assert (np.diff(lines["log loss"]) >= 0).all()
 
@@ -311,7 +316,7 @@ def test_offline_models_learn_only_what_is_known_when_they_are_fitted():
     def spy(x, rows, features, seed=0):
         asked_of.append(rows)
         return lambda codes, floats: np.full(len(codes), len(asked_of))
-    times = online.refit_times(x, x.asked[100], 600 / DAY)
+    times = comparison.refit_times(x, x.asked[100], 600 / DAY)
     p, _, seen = online.retrained(x, times, FEATURES, fit=spy)
     assert len(times) >= 4 and seen == sum(map(len, asked_of))
     for k, (time, rows) in enumerate(zip(times, asked_of, strict=True)):
@@ -323,20 +328,20 @@ def test_offline_models_learn_only_what_is_known_when_they_are_fitted():
 def test_a_linear_model_fitted_offline_is_the_fast_learner_with_more_passes():
     x = make_stream(600)
     rows = np.flatnonzero(~np.isnan(x.y))
-    said = online.offline_linear(x, rows, FEATURES)(x.codes, x.floats)
+    said = comparison.offline_linear(x, rows, FEATURES)(x.codes, x.floats)
     once = online.Linear(FEATURES)
     once.learn(x.codes[rows], x.floats[rows], x.y[rows])
-    assert online.loss_of(x.y, said) < online.loss_of(x.y, once.predict(x.codes, x.floats))
-    assert np.array_equal(said, online.offline_linear(x, rows, FEATURES)(x.codes, x.floats))  # a drawn order, the same every time
-    assert (online.offline_linear(x, rows[:0], FEATURES)(x.codes, x.floats) == 0.5).all()
+    assert comparison.loss_of(x.y, said) < comparison.loss_of(x.y, once.predict(x.codes, x.floats))
+    assert np.array_equal(said, comparison.offline_linear(x, rows, FEATURES)(x.codes, x.floats))  # a drawn order, the same every time
+    assert (comparison.offline_linear(x, rows[:0], FEATURES)(x.codes, x.floats) == 0.5).all()
 
 
 def test_at_most_so_many_refits_and_one_class_is_no_failure():
     x = make_stream(300)
-    assert len(online.refit_times(x, x.asked[0], 1 / DAY, most=12)) <= 12
+    assert len(comparison.refit_times(x, x.asked[0], 1 / DAY, most=12)) <= 12
     one = changed(x, y=np.where(np.isnan(x.y), np.nan, 1.0))
-    model = online.boosting(one, np.flatnonzero(one.y == 1), FEATURES)
-    assert (model(x.codes, x.floats) == 1).all() and (online.boosting(one, np.array([], int), FEATURES)(x.codes, x.floats) == 0.5).all()
+    model = comparison.boosting(one, np.flatnonzero(one.y == 1), FEATURES)
+    assert (model(x.codes, x.floats) == 1).all() and (comparison.boosting(one, np.array([], int), FEATURES)(x.codes, x.floats) == 0.5).all()
 
 
 def test_a_period_of_one_class_has_no_auc_and_stays_out_of_the_mean():
@@ -346,15 +351,15 @@ def test_a_period_of_one_class_has_no_auc_and_stays_out_of_the_mean():
     p, _ = progressive(x, Linear(FEATURES), 4)
     table = online.by_period(x, {"linear": p}, ["a", "b", "c"])
     assert math.isnan(table.loc["b", "linear"]) and table.loc["mean", "linear"] == pytest.approx(table.loc[["a", "c"], "linear"].mean())
-    assert online.by_period(x, {"linear": p}, ["a", "b", "c"], online.loss_of).notna().all().all()
-    assert online.rolling(x, p, 50, 25).auc.isna().any()
+    assert online.by_period(x, {"linear": p}, ["a", "b", "c"], comparison.loss_of).notna().all().all()
+    assert comparison.rolling(x, p, 50, 25).auc.isna().any()
     pooled = online.by_period(changed(x, y=(period == "a") * 1.0), {"linear": p}, ["a", "b", "c"])  # no period has both classes
-    assert pooled["linear"][:3].isna().all() and pooled.loc["mean", "linear"] == pytest.approx(online.auc_of((period == "a") * 1.0, p))
+    assert pooled["linear"][:3].isna().all() and pooled.loc["mean", "linear"] == pytest.approx(comparison.auc_of((period == "a") * 1.0, p))
 
 
 def test_labels_that_come_later_are_used_later():
     x = make_stream(300)
-    held = check_stream(online.delayed(x, 500))
+    held = check_stream(streams.delayed(x, 500))
     assert (held.known == NEVER).sum() == (x.known == NEVER).sum()
     assert plan(held, 8)[0][1] > plan(x, 8)[0][1] and len(plan(held, 8)) == len(plan(x, 8))
 
@@ -366,7 +371,7 @@ def test_paired_differences_have_the_right_sign_and_cover_the_truth():
     flat = np.full(len(x), 0.5)
     gain, low, high = online.paired(x, good, flat)
     assert low < gain < high and low > 0
-    assert gain == pytest.approx(online.loss_of(x.y, flat) - online.loss_of(x.y, good))
+    assert gain == pytest.approx(comparison.loss_of(x.y, flat) - comparison.loss_of(x.y, good))
     assert online.paired(x, good, good) == (0.0, 0.0, 0.0)
     back = online.paired(x, flat, good)
     assert back[0] == pytest.approx(-gain)
@@ -429,7 +434,7 @@ def test_without_time_the_rows_come_in_the_order_of_the_folds(cancer):
     x, features = online.open_stream(s)
     assert len(x) == 569 and x.period.tolist() == sorted(x.period) and (x.asked == x.known).all()
     p, _ = progressive(x, Linear(features, rate=0.1), 4)
-    assert online.auc_of(x.y[300:], p[300:]) > 0.95 and data.key == "fold"
+    assert comparison.auc_of(x.y[300:], p[300:]) > 0.95 and data.key == "fold"
 
 
 def test_rows_set_aside_by_the_data_tests_are_not_in_the_stream(cancer):

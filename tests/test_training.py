@@ -3,12 +3,18 @@
 import hashlib
 import json
 import math
+import os
 import shutil
+import subprocess
+import sys
 from datetime import UTC
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import onnx
+import pandas as pd
+import polars
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
@@ -22,7 +28,13 @@ from sklearn.metrics import precision_recall_curve
 
 from mlsys import core, formats, training
 from mlsys.core import BadInput
-from mlsys.training import NO_TIME, Rows, choose_threshold, encode, load_bundle, probabilities, run_onnx
+from mlsys.training import encode, fit_network, load_bundle
+from mlsys.training.bundles import REQUIRED, save_bundle
+from mlsys.training.features import MAX_CODES, NO_TIME, Features, Rows, learn_features, raw_inputs, rows
+from mlsys.training.graph import export_model, run_onnx, session
+from mlsys.training.network import Recipe, export_core, probabilities
+from mlsys.training.scores import MODELS, choose_threshold
+from mlsys.training.splits import feature_columns, labelled, split
 
 ROWS = 400
 
@@ -57,11 +69,11 @@ def made(tmp_path_factory):
     "A bundle of the mixed table, the network behind it and the settings."
     s = card(tmp_path_factory.mktemp("mixed"), mixed_table(), time="when")
     data = formats.dataset(s)
-    fit_table, valid_table = training.split(training.labelled(data, s, data.train))
-    features = training.learn_features(fit_table, training.feature_columns(data, s), data.time)
-    net, _ = training.fit_network(training.rows(fit_table, features), training.rows(valid_table, features), features, s, training.Recipe(epochs=3))
-    model = training.export_model(training.export_core(net, features), features)
-    return net, features, training.session(model.SerializeToString(), 1)
+    fit_table, valid_table = split(labelled(data, s, data.train))
+    features = learn_features(fit_table, feature_columns(data, s), data.time)
+    net, _ = fit_network(rows(fit_table, features), rows(valid_table, features), features, s, Recipe(epochs=3))
+    model = export_model(export_core(net, features), features)
+    return net, features, session(model.SerializeToString(), 1)
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +117,7 @@ def test_numpy_and_onnx_agree_on_anything(made, drawn):
 def test_what_the_table_teaches(made):
     _, features, _ = made
     assert list(features.kinds) == ["kind", "who", "size", "count", "flag", "zero", "when"]  # the constant column is gone
-    assert len(features.strings["who"]) <= training.MAX_CODES and "" not in features.strings["kind"]
+    assert len(features.strings["who"]) <= MAX_CODES and "" not in features.strings["kind"]
     assert features.floats[-3:] == ["size is missing", "count is missing", "hour of day"]
 
 
@@ -115,7 +127,7 @@ def test_time_codes_are_the_calendars(second):
     from datetime import datetime, timedelta
 
     when = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=second)
-    codes, floats = encode({"t": np.array([[second]])}, training.Features({}, {}, "t"))
+    codes, floats = encode({"t": np.array([[second]])}, Features({}, {}, "t"))
     assert codes.tolist() == [[when.weekday() + 2]] and floats[0, 0] == pytest.approx((when.hour - 11.5) / 6)
 
 
@@ -167,7 +179,7 @@ def refused(folder, words):
         load_bundle(folder)
 
 
-@pytest.mark.parametrize("name", sorted(training.REQUIRED))
+@pytest.mark.parametrize("name", sorted(REQUIRED))
 def test_a_changed_byte_or_a_lost_file_is_found(copied, name):
     content = bytearray((copied / name).read_bytes())
     content[len(content) // 2] ^= 1
@@ -268,9 +280,9 @@ def test_bundle_is_replaced_whole(copied, monkeypatch):
     with monkeypatch.context() as m:
         m.setattr(core.os, "replace", full)
         with pytest.raises(BadInput, match="(?i)no space left"):
-            training.save_bundle(old.files | {"new.txt": b"x"}, copied)
+            save_bundle(old.files | {"new.txt": b"x"}, copied)
     assert load_bundle(copied).digest == old.digest and [f.name for f in copied.parent.iterdir()] == ["bundle"]
-    training.save_bundle(old.files | {"new.txt": b"x"}, copied)
+    save_bundle(old.files | {"new.txt": b"x"}, copied)
     assert load_bundle(copied).digest != old.digest and [f.name for f in copied.parent.iterdir()] == ["bundle"]
 
 
@@ -306,12 +318,116 @@ def test_bundle_reads_any_table_that_fits(bundle_of):
 def test_the_short_way_says_what_the_graph_says(bundle_of):
     _, bundle = bundle_of
     table = mixed_table()
-    graph = run_onnx(bundle.session, training.raw_inputs(table, bundle.kinds))
+    graph = run_onnx(bundle.session, raw_inputs(table, bundle.kinds))
     assert np.abs(bundle.predict(table) - graph).max() <= 1e-5
     assert np.abs(np.concatenate([bundle.predict(table.slice(i, 1)) for i in range(len(table))]) - graph).max() <= 1e-5
     cast = {"size": pa.float32(), "count": pa.decimal128(20), "flag": pa.uint8(), "zero": pa.int64(), "kind": pa.large_string(), "when": pa.string()}
     other = pa.table({c: table[c].cast(cast.get(c, table[c].type)) for c in table.column_names})
     assert np.abs(bundle.predict(other) - graph).max() <= 1e-5
+
+
+def nullable(table): return table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype(),
+                                                          pa.string(): pd.StringDtype(), pa.float64(): pd.Float64Dtype()}.get)
+def indexed(table): return table.to_pandas().set_index(pd.Index([f"row {i % 7}" for i in range(len(table))]))
+def categorical(table): return table.to_pandas().astype({"kind": "category", "who": "category"})
+def arrow_backed(table): return table.to_pandas(types_mapper=pd.ArrowDtype)
+def in_tokyo(table): return table.to_pandas().assign(when=lambda f: f["when"].dt.tz_localize("UTC").dt.tz_convert("Asia/Tokyo"))
+def polars_frame(table): return polars.from_arrow(table)
+def polars_lazy(table): return polars.from_arrow(table).lazy()
+def record_batch(table): return table.combine_chunks().to_batches()[0]
+def reader(table): return table.to_reader(33)
+def relation(table): return duckdb.connect().from_arrow(table)
+def columns(table): return {c: table[c] for c in table.column_names}
+
+
+class Foreign:
+    "A table of a library that nobody knows."
+    def __init__(self, table): self.table = table
+    def __arrow_c_stream__(self, requested_schema=None): return self.table.__arrow_c_stream__(requested_schema)
+
+
+KINDS_OF_TABLES = [pa.Table.to_pandas, nullable, indexed, categorical, arrow_backed, in_tokyo, polars_frame, polars_lazy, record_batch, reader,
+                   relation, columns, Foreign]
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_TABLES, ids=lambda f: f.__name__)
+def test_bundle_scores_what_people_have(bundle_of, kind):
+    _, b = bundle_of
+    table = mixed_table()
+    assert np.array_equal(b.predict(kind(table)), b.predict(table))
+    for ours, theirs in zip(encode(kind(table), b.features), encode(table, b.features), strict=True):
+        assert np.array_equal(ours, theirs)
+    raw, of_arrow = raw_inputs(kind(table), b.kinds), raw_inputs(table, b.kinds)
+    assert all(np.array_equal(raw[c], of_arrow[c], equal_nan=k == "number") for c, k in b.kinds.items())
+
+
+@pytest.mark.parametrize("name", ["rows.parquet", "rows.csv", "rows.orc"])
+def test_bundle_scores_a_file(bundle_of, tmp_path, name):
+    _, b = bundle_of
+    table = mixed_table()
+    pq.write_table(table, tmp_path / "rows.parquet")
+    formats.convert(tmp_path / "rows.parquet", tmp_path / name) if name != "rows.parquet" else None
+    assert np.allclose(b.predict(tmp_path / name), b.predict(table), atol=1e-6)
+    assert np.allclose(b.predict(str(tmp_path / name)), b.predict(table), atol=1e-6)
+
+
+def test_features_are_learned_from_any_table():
+    table = mixed_table()
+    names = [c for c in table.column_names if c != "y"]
+    of_arrow = learn_features(table, names, "when")
+    for kind in (pa.Table.to_pandas, nullable, categorical, arrow_backed, polars_frame):
+        assert learn_features(kind(table), names, "when") == of_arrow, kind.__name__
+
+
+def test_what_is_no_table_is_said_in_one_sentence(bundle_of):
+    _, b = bundle_of
+    frame = mixed_table().to_pandas()
+    with pytest.raises(BadInput, match="is named 7, which is not text; rename it"):
+        b.predict(frame.rename(columns={"same": 7}))
+    with pytest.raises(BadInput, match="two columns are named 'size'"):
+        b.predict(frame.rename(columns={"zero": "size"}))
+    with pytest.raises(BadInput, match="is not a table; give a pandas or polars DataFrame"):
+        b.predict(frame["size"])
+    with pytest.raises(BadInput, match="no column 'size'; did you mean 'sizes'"):
+        b.predict(frame.rename(columns={"size": "sizes"}))
+
+
+SCORING = """
+import sys
+import pyarrow.parquet as pq
+from mlsys.training import load_bundle
+bundle = load_bundle(sys.argv[1])
+bundle.predict(pq.read_table(sys.argv[2]))
+bundle.predict(pq.read_table(sys.argv[2]).to_pandas())
+bundle.session, bundle.threshold, bundle.served
+print(*sorted({m.partition(".")[0] for m in sys.modules} & {"torch", "sklearn", "scipy", "skl2onnx", "dvc", "river", "matplotlib"}))
+"""
+
+
+def test_scoring_a_bundle_imports_neither_torch_nor_scikit_learn(bundle_of, tmp_path):
+    _, b = bundle_of
+    pq.write_table(mixed_table(), tmp_path / "rows.parquet")
+    env = os.environ | {"PYTHONPATH": str(Path(training.__file__).parent.parent.parent)}
+    done = subprocess.run([sys.executable, "-c", SCORING, b.path, tmp_path / "rows.parquet"], capture_output=True, text=True, env=env)
+    assert done.returncode == 0 and done.stdout.strip() == "", done.stdout + done.stderr
+
+
+def test_the_face_is_lazy_and_whole():
+    code = "import sys, mlsys.training as t; assert 'numpy' not in sys.modules; [getattr(t, n) for n in dir(t)]"
+    env = os.environ | {"PYTHONPATH": str(Path(training.__file__).parent.parent.parent)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_bundle_of_old_is_still_read(copied, bundle_of):
+    "Before steps of the ladder could be chosen, a bundle did not name the one that it serves; its suite may be missing too."
+    measured = json.loads((copied / "metrics.json").read_text())
+    del measured["served"]
+    (copied / "metrics.json").write_text(json.dumps(measured))
+    (copied / "suite.json").unlink(missing_ok=True)
+    resum(copied)
+    old = load_bundle(copied)
+    assert old.served == "network" and np.array_equal(old.predict(mixed_table()), bundle_of[1].predict(mixed_table()))
 
 
 def test_bundle_names_the_column_that_does_not_fit(bundle_of):
@@ -346,7 +462,7 @@ def check_all(s):
     "What must hold on any table."
     b, predictions = training.bundle(s), training.predictions_of(s)
     data = formats.dataset(s)
-    assert predictions.column_names == ["_row", data.key, "y", *training.MODELS, "role"]
+    assert predictions.column_names == ["_row", data.key, "y", *MODELS, "role"]
     frame = predictions.to_pandas()
     assert set(frame.role) == {"valid", "test"} and not frame.isna().any().any() and not frame["_row"].duplicated().any()
     assert set(frame.loc[frame.role == "test", data.key]) <= set(data.test) and set(frame.loc[frame.role == "valid", data.key]) <= set(data.train)
@@ -402,12 +518,12 @@ def test_leaks_and_quarantine_are_respected(tmp_path):
     s = card(tmp_path, mixed_table(), time="when")
     data = formats.dataset(s)
     folder = core.out_folder(s, "testing")
-    before = training.labelled(data, s, data.train)
+    before = labelled(data, s, data.train)
     bad = before["_row"].to_pylist()[:25]
     core.write_json(folder / "leaks.json", {"size": "gives the answer away"})
     pq.write_table(pa.table({"_row": pa.array(bad, pa.int64()), "reasons": [["odd"]] * 25}), folder / "quarantine.parquet")
     (folder / "suite.json").write_text('{"rules": []}')
-    after = training.labelled(data, s, data.train)
+    after = labelled(data, s, data.train)
     assert len(after) == len(before) - 25 and not set(bad) & set(after["_row"].to_pylist())
     b = training.bundle(s)
     assert "size" not in b.kinds and b.files["suite.json"] == b'{"rules": []}'

@@ -23,7 +23,13 @@ from test_training import ROWS, card, mixed_table
 
 from mlsys import core, training
 from mlsys.core import BadInput
-from mlsys.training import Recipe, delivery, fit_network, fitting, probabilities, row_loss, tuning
+from mlsys.training import Recipe, calibrated, delivery, fit_network, fitting, prepare, tuning
+from mlsys.training.calibration import platt
+from mlsys.training.fitting import checked_weights
+from mlsys.training.graph import OPSETS, served_by_onnx, session
+from mlsys.training.ladder import KINDS, trees_node
+from mlsys.training.network import export_core, probabilities, row_loss
+from mlsys.training.scores import auc, auc_lead, redrawn_auc, soft_scores
 
 # --- killed
 
@@ -149,7 +155,7 @@ def test_weights_choose_the_rows_that_count():
     net, _ = fit_network(nonsense, VALID, FEATURES, ONE, replace(SHORT, epochs=8), weights=keep * 1.0)
     fooled, _ = fit_network(nonsense, VALID, FEATURES, ONE, replace(SHORT, epochs=8))
     assert roc_auc_score(VALID.y, probabilities(net, VALID)) > 0.68 > roc_auc_score(VALID.y, probabilities(fooled, VALID))
-    assert np.array_equal(training.checked_rows(FIT, VALID, keep * 1.0), training.checked_rows(FIT, VALID, keep * 4.0))
+    assert np.array_equal(checked_weights(keep * 1.0, len(FIT)), checked_weights(keep * 4.0, len(FIT)))
 
 
 @pytest.mark.parametrize("weights, words", [
@@ -179,14 +185,14 @@ def test_calibration_mends_the_scores_and_keeps_the_order(positive):
         net.layers[-1].bias += 1.5  # far too high for everyone
         net.layers[-1].weight *= 0.5
     before = probabilities(net, VALID)
-    after = probabilities(training.calibrated(net, VALID), VALID)
+    after = probabilities(calibrated(net, VALID), VALID)
     assert np.array_equal(probabilities(net, VALID), before)  # a copy was changed
-    scale, shift = training.platt(VALID.y, before)
+    curve = platt(VALID.y, before)
     odds = np.log(before / (1 - before))
-    assert np.abs(after - 1 / (1 + np.exp(-(scale * odds + shift)))).max() < 1e-5
+    assert np.abs(after - 1 / (1 + np.exp(-(curve.scale * odds + curve.shift)))).max() < 1e-5
     assert abs(after.mean() - VALID.y.mean()) < 1e-3 < before.mean() - VALID.y.mean()
-    assert abs(training.soft_scores(VALID.y, after)[1] - training.soft_scores(VALID.y, before)[1]) < 1e-3
-    core = training.served_by_onnx(training.export_core(training.calibrated(net, VALID), FEATURES), 1)
+    assert abs(soft_scores(VALID.y, after)[1] - soft_scores(VALID.y, before)[1]) < 1e-3
+    core = served_by_onnx(export_core(calibrated(net, VALID), FEATURES), 1)
     assert np.abs(core(VALID) - after).max() < 1e-6
 
 
@@ -199,12 +205,12 @@ def trees():
     x = np.r_[r.normal(size=(2000, 3)), r.normal(size=(2000, 3)) * 1e-3 + 1e4].astype(np.float32)  # neighbours that 32 bits hardly tell apart
     y = (x[:, 0] * 1e3 % 1 + r.normal(size=4000) > 0.5).astype(int)
     model = HistGradientBoostingClassifier(max_iter=60, random_state=0).fit(x, y)
-    graph = training.trees_node(model)
+    graph = trees_node(model)
     g = onnx.helper.make_graph([graph], "t", [onnx.helper.make_tensor_value_info("x", 1, [None, 3])],
                                [onnx.helper.make_tensor_value_info(graph.output[1], 1, [None, 2])])
     graph.input[:] = ["x"]
-    made = onnx.helper.make_model(g, opset_imports=training.OPSETS, ir_version=10)
-    return model, training.session(made.SerializeToString(), 1)
+    made = onnx.helper.make_model(g, opset_imports=OPSETS, ir_version=10)
+    return model, session(made.SerializeToString(), 1)
 
 
 def test_trees_decide_alike_on_both_sides_of_every_threshold(trees):
@@ -240,12 +246,12 @@ def mixed(tmp_path_factory):
 def test_any_step_can_be_served(mixed, served):
     path = training.train(mixed, served=served)
     bundle = training.load_bundle(path / "bundle")
-    assert bundle.served in ([served] if served != "best" else list(training.KINDS))
+    assert bundle.served in ([served] if served != "best" else list(KINDS))
     assert f"served here: {bundle.served}" in bundle.files["MODEL_CARD.md"].decode()
     table = mixed_table()
     predictions = training.predictions_of(mixed)
     assert np.allclose(bundle.predict(table)[predictions["_row"].to_numpy()], predictions[bundle.served].to_numpy(), atol=1e-6)
-    core_session, ready = training.session(bundle.files["core.onnx"], 1), training.prepare(mixed)  # every core takes the same inputs
+    core_session, ready = session(bundle.files["core.onnx"], 1), prepare(mixed)  # every core takes the same inputs
     said = core_session.run(["probability"], {"codes": ready.valid.codes, "floats": ready.valid.floats})[0]
     assert said.shape == (len(ready.valid), 1)
     assert np.allclose(said[:, 0], predictions.filter(pc.equal(predictions["role"], "valid"))[bundle.served].to_numpy(), atol=1e-5)
@@ -282,14 +288,14 @@ def test_a_small_search_from_end_to_end(tmp_path, monkeypatch):
     import dvc.api
     experiments = {e["Experiment"]: e for e in dvc.api.exp_show(str(folder)) if e["Experiment"]}
     assert set(experiments) == {"rung0-0", "rung0-1", "rung1-0"} and experiments["rung1-0"]["valid"] == pytest.approx(trials.valid[2])
-    found = training.best_recipe(trials, Recipe(epochs=4))
+    found = tuning.best_recipe(trials, Recipe(epochs=4))
     assert found == Recipe(width=int(trials.width[2]), epochs=4)
-    ready = training.prepare(s)  # the trial was a training like any other: its loss can be had again
+    ready = prepare(s)  # the trial was a training like any other: its loss can be had again
     _, history = fit_network(ready.fit, ready.valid, ready.features, s, replace(found, epochs=4))
     assert history.valid.min() == trials.valid[2]
     assert len(list((folder / "checkpoints").iterdir())) == 2  # of three trials, one went on where another had stopped
     _, ax = training_axes()
-    training.draw_search(ax, trials)
+    tuning.draw_search(ax, trials)
     assert len(ax.get_legend().texts) == 3
 
 
@@ -316,7 +322,7 @@ def test_a_search_keeps_its_budget(tmp_path, monkeypatch):
 # --- the curve
 
 CURVE = """
-from mlsys.training import *
+from mlsys.training import fit_network
 from small_rows import FIT, VALID, FEATURES, ONE, SHORT
 _ = fit_network(FIT, VALID, FEATURES, ONE, SHORT)
 """
@@ -338,10 +344,9 @@ def test_in_jupyter_one_figure_stays_and_elsewhere_none(opened, monkeypatch):
 def test_in_a_terminal_a_bar_with_a_curve():
     import pty
     ours, theirs = pty.openpty()
-    code = CURVE.replace("import *", "import fit_network")
     paths = os.pathsep.join([str(Path(__file__).parent), str(Path(training.__file__).parent.parent.parent)])
     env = os.environ | {"PYTHONPATH": paths, "TERM": "xterm", "COLUMNS": "120"}
-    process = subprocess.Popen([sys.executable, "-c", code], stderr=theirs, env=env)
+    process = subprocess.Popen([sys.executable, "-c", CURVE], stderr=theirs, env=env)
     os.close(theirs)
     said = b""
     try:
@@ -363,8 +368,22 @@ def test_auc_of_redrawn_blocks_is_scikit_learns_weighted_one(drawn, counts):
     y, p, block = (np.array(c) for c in zip(*drawn, strict=True))
     weight = np.array(counts)[block]
     if len(np.unique(y[weight > 0])) == 2:
-        got = training.redrawn_auc(y, p / 7, block, np.array([counts]))
+        got = redrawn_auc(y, p / 7, block, np.array([counts]))
         assert got[0] == pytest.approx(roc_auc_score(y, p, sample_weight=weight))
+
+
+@examples(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 6), st.integers(0, 3)), min_size=1, max_size=50))
+def test_the_auc_is_scikit_learns_with_ties_and_weights(drawn):
+    y, p, weight = (np.array(c) for c in zip(*drawn, strict=True))
+    got = auc(y, p / 7, weight)
+    if len(np.unique(y[weight > 0])) == 2:
+        assert got == pytest.approx(roc_auc_score(y, p, sample_weight=weight), abs=1e-12)
+        soft = y * 0.5 + 0.25  # each row a yes and a no that share its weight
+        twice = roc_auc_score(np.r_[np.ones(len(y)), np.zeros(len(y))], np.r_[p, p], sample_weight=np.r_[soft * weight, (1 - soft) * weight])
+        assert auc(soft, p, weight) == pytest.approx(twice, abs=1e-12)
+    else:
+        assert math.isnan(got)
 
 
 def test_a_month_of_one_class_does_not_spoil_the_interval():
@@ -375,11 +394,11 @@ def test_a_month_of_one_class_does_not_spoil_the_interval():
     y[month == "2"] = False
     good, bad = y + r.normal(size=n), y + 3 * r.normal(size=n)
     table = pa.table(dict(month=month, y=y.astype(float), a=good, b=bad, role=["test"] * n))
-    lead, low, high = training.auc_lead(table, np.arange(n) % 20, "month", "a", "b")
+    lead, low, high = auc_lead(table, np.arange(n) % 20, "month", "a", "b")
     assert 0 < low < lead < high and lead == pytest.approx(np.mean([roc_auc_score(y[month == m], good[month == m]) - roc_auc_score(
         y[month == m], bad[month == m]) for m in "13"]))
-    assert training.auc_lead(table, np.arange(n) % 20, "month", "a", "a")[:3] == (0, 0, 0)
-    assert math.isnan(training.auc_lead(table.filter(pc.equal(table["month"], "2")), np.zeros(n // 3, int), "month", "a", "b")[0])
+    assert auc_lead(table, np.arange(n) % 20, "month", "a", "a")[:3] == (0, 0, 0)
+    assert math.isnan(auc_lead(table.filter(pc.equal(table["month"], "2")), np.zeros(n // 3, int), "month", "a", "b")[0])
 
 
 def test_the_metrics_name_what_is_served(mixed):

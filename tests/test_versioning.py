@@ -15,7 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlsys import core, formats, training, versioning
-from mlsys.versioning import STORE, Snapshot
+from mlsys.training.splits import labelled
+from mlsys.versioning.checkpoints import code_commit, model_digest, rows_digest, training_rows
+from mlsys.versioning.retention import retention_plan
+from mlsys.versioning.store import STORE, Snapshot, find, find_store, parse_snapshot, snapshot_text
 
 
 @pytest.fixture
@@ -42,7 +45,7 @@ def test_save_change_and_bring_back(here):
     write(here / "table" / "a.txt", "changed")
     (here / "table" / "deep" / "b.txt").unlink()
     two = versioning.snapshot(["table", "suite.json"], "second")
-    assert two.parent == one.rev and versioning.find(two.rev[:6]) == two and versioning.find("latest") == two
+    assert two.parent == one.rev and find(two.rev[:6]) == two and find("latest") == two
     assert versioning.snapshot(["table", "suite.json"], "no change") == two
     versioning.restore(one.rev)
     assert (here / "table" / "a.txt").read_text() == "1" and (here / "table" / "deep" / "b.txt").read_text() == "2"
@@ -56,9 +59,9 @@ def test_the_store_is_found_from_below_and_may_be_named(here, monkeypatch):
     write(here / "sub" / "x.txt", "1")
     versioning.snapshot("sub/x.txt", store=here / STORE)
     monkeypatch.chdir(here / "sub")
-    assert versioning.find_store() == here / STORE and [*versioning.log()[0].outs] == ["sub/x.txt"]
+    assert find_store() == here / STORE and [*versioning.log()[0].outs] == ["sub/x.txt"]
     with core.refused("not a store of versions"):
-        versioning.find_store(here / "sub")
+        find_store(here / "sub")
     with core.refused("there is no store"):
         versioning.log(here / "other")
 
@@ -77,7 +80,7 @@ def test_what_cannot_be_saved(here, paths, sentence):
 def test_unknown_and_unsaved(here):
     write(here / "table" / "a.txt", "1")
     with core.refused("there is no store"):
-        versioning.find("latest")
+        find("latest")
     one = versioning.snapshot("table")
     for rev, sentence in (("beef", "is unknown"), ("ab", "is unknown"), ("", "is unknown")):
         with core.refused(sentence):
@@ -99,7 +102,7 @@ def test_the_text_of_a_snapshot_survives_and_no_name_leads_out(outs, message, ab
     snap = Snapshot("2024-01-01T00:00:00+00:00", "data", message, outs, about, "")
     bad = [n for n in outs if n.startswith("/") or any(p in ("", ".", "..") for p in n.split("/"))]
     try:
-        assert versioning.snapshot_from(versioning.snapshot_text(snap), snap.rev, "here") == snap and not bad
+        assert parse_snapshot(snapshot_text(snap), snap.rev, "here") == snap and not bad
     except core.BadInput as e:
         assert bad and "not a plain relative path" in str(e)
 
@@ -112,10 +115,10 @@ def test_the_clock_may_go_backwards(here, monkeypatch):
         @classmethod
         def now(cls, tz=None):
             return datetime(2001, 1, 1, tzinfo=UTC)
-    monkeypatch.setattr(versioning, "datetime", Past)
+    monkeypatch.setattr("mlsys.versioning.saving.datetime", Past)
     write(here / "a.txt", "2")
     two = versioning.snapshot("a.txt")
-    assert two.time > one.time and versioning.find("latest") == two
+    assert two.time > one.time and find("latest") == two
 
 
 def test_dvc_itself_reads_a_store(here):
@@ -135,7 +138,7 @@ def test_nothing_outside_is_written_and_no_git_is_needed(tmp_path):
     write(work / "table" / "a.txt", "1")
     code = ("import dvc.dirs\ndef inside(config=None):\n    assert config, 'not the store'\n    return config\ndvc.dirs.site_cache_dir = inside\n"
             "from mlsys import versioning as v\nv.snapshot('table', 'one'); v.restore('latest')\n"
-            "lab = v.lab('lab', 'import json; json.dump({\"m\": 1}, open(\"metrics.json\", \"w\"))', {'p': 1})\n"
+            "lab = v.experiment_repo('lab', 'import json; json.dump({\"m\": 1}, open(\"metrics.json\", \"w\"))', {'p': 1})\n"
             "print(v.run_experiments(lab, {'a': {'p': 2}}).m['a'])")
     env = {"HOME": str(home), "PATH": str(empty), "PYTHONPATH": os.environ.get("PYTHONPATH", str(Path(core.__file__).parent.parent))}
     done = subprocess.run([sys.executable, "-c", code], cwd=work, env=env, capture_output=True, text=True)
@@ -160,7 +163,7 @@ def test_what_goes(rows, days, choose):
         target = choose.draw(st.sampled_from(data))
         snaps = [x if x.kind == "data" else Snapshot(**x.__dict__ | {"about": {"data": target.rev}}) for x in snaps]
     keep = [choose.draw(st.sampled_from(snaps)).rev]
-    plan = versioning.fate(snaps, days, keep, NOW)
+    plan = retention_plan(snaps, days, keep, NOW)
     gone = {r for r in plan.index if plan.goes[r]}
     by_rev = {x.rev: x for x in snaps}
     assert not gone & set(keep) and (days or not gone)
@@ -219,14 +222,14 @@ def test_collecting_on_a_shared_remote_spares_what_others_pushed(here):
 def test_experiments(here):
     script = ("p = dict(x.split(': ') for x in open('params.yaml').read().splitlines())\nimport json\n"
               "if p['lr'] == '13': raise SystemExit('unlucky')\njson.dump({'loss': float(p['lr']) ** 2}, open('metrics.json', 'w'))")
-    versioning.lab("lab", script, {"lr": 0.5, "depth": 3})
+    versioning.experiment_repo("lab", script, {"lr": 0.5, "depth": 3})
     runs = versioning.run_experiments("lab", {"small": {"lr": 0.1}, "large": {"lr": 2, "depth": 5}})
     assert runs.loc["small", "loss"] == pytest.approx(0.01) and runs.loc["large"].to_dict() == {"lr": 2, "depth": 5, "loss": 4}
     assert versioning.run_experiments("lab", {"late": {"lr": 1}}, seconds=-1).index.tolist() == ["large", "small"]  # no time left
     with core.refused("run 'bad' failed"):
         versioning.run_experiments("lab", {"bad": {"lr": 13}})
     with core.refused("there is a git repository already"):
-        versioning.lab("lab", script, {})
+        versioning.experiment_repo("lab", script, {})
     assert Path.cwd() == here and not (here / ".git").exists()
 
 
@@ -255,10 +258,10 @@ def system(tmp_path_factory):
 def test_lineage_from_a_checkpoint(system, tmp_path):
     s, store = system, tmp_path / STORE
     bundle = core.folder(s, "training") / "bundle"
-    assert versioning.model_digest(bundle) == training.load_bundle(bundle).digest
+    assert model_digest(bundle) == training.load_bundle(bundle).digest
     data = versioning.snapshot({"data": core.folder(s, "my"), "tests": core.folder(s, "testing")}, "all", store=store)
-    rows = versioning.training_rows(core.folder(s, "my"), core.folder(s, "testing") / "quarantine.parquet")
-    theirs = training.labelled(formats.dataset(s), s, formats.dataset(s).train)["_row"].to_numpy()
+    rows = training_rows(core.folder(s, "my"), core.folder(s, "testing") / "quarantine.parquet")
+    theirs = labelled(formats.dataset(s), s, formats.dataset(s).train)["_row"].to_numpy()
     assert np.array_equal(rows, np.sort(theirs))  # those that chapter 06 takes
     suite = core.folder(s, "testing") / "suite.json"
     versioning.checkpoint(bundle, {"auc": 0.8}, data=data, rows=rows, suite=suite, store=store)
@@ -331,15 +334,15 @@ def test_the_commands(here, cli):
 
 
 def test_the_commit_is_read_without_git(tmp_path):
-    assert versioning.code_commit(tmp_path) == ""
+    assert code_commit(tmp_path) == ""
     from scmrepo.git import Git
-    versioning.lab(tmp_path / "lab", "", {"p": 1})
+    versioning.experiment_repo(tmp_path / "lab", "", {"p": 1})
     git = Git(str(tmp_path / "lab"))
     head = git.get_rev()
     git.close()
-    assert versioning.code_commit(tmp_path / "lab") == head and len(head) == 40
+    assert code_commit(tmp_path / "lab") == head and len(head) == 40
     branch = (tmp_path / "lab" / ".git" / "HEAD").read_text().strip().removeprefix("ref: ")
     (tmp_path / "lab" / ".git" / branch).unlink()
     (tmp_path / "lab" / ".git" / "packed-refs").write_text(f"# pack-refs\n{head} {branch}\n")
-    assert versioning.code_commit(tmp_path / "lab") == head
-    assert versioning.rows_digest([3, 1, 2]) == versioning.rows_digest(pa.array([1, 2, 3])) != versioning.rows_digest([1, 2])
+    assert code_commit(tmp_path / "lab") == head
+    assert rows_digest([3, 1, 2]) == rows_digest(pa.array([1, 2, 3])) != rows_digest([1, 2])

@@ -15,6 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlsys import core, formats, versioning
+from mlsys.versioning.columns import SchemaChange
+from mlsys.versioning.page import diff_page
 
 NAN = float("nan")
 
@@ -94,9 +96,9 @@ def test_what_changed_by_column():
     d = versioning.diff(BASE, new)
     assert d.key == ["id"] and d.key_found
     assert (d.added, d.removed, d.changed, d.unchanged) == (1, 2, 10, 188)
-    assert d.columns["x"]["changed"] == 10 and d.columns["x"]["shift"] == pytest.approx(5)
-    assert d.columns["city"]["emptied"] == 2 and d.columns["city"]["filled"] == 0
-    assert d.columns["when"]["changed"] == 0 and {e[1] for e in d.columns["city"]["examples"]} == {"missing"}
+    assert d.columns["x"].changed == 10 and d.columns["x"].shift == pytest.approx(5)
+    assert d.columns["city"].emptied == 2 and d.columns["city"].filled == 0
+    assert d.columns["when"].changed == 0 and {e.after for e in d.columns["city"].examples} == {"missing"}
     assert list(d.samples["removed"]["id"]) == ["0", "1"] and "->" in d.samples["changed"]["x"][0]
 
 
@@ -122,13 +124,13 @@ def test_wrong_and_doubled_keys():
 
 
 def test_types_and_tolerance():
-    assert versioning.diff(BASE, BASE.assign(id=BASE.id.astype(float))).schema == [dict(change="type", column="id", before="BIGINT", after="DOUBLE")]
+    assert versioning.diff(BASE, BASE.assign(id=BASE.id.astype(float))).schema == [SchemaChange("type", "id", "BIGINT", "DOUBLE")]
     text = versioning.diff(BASE, BASE.assign(id=BASE.id.astype(str)), ["id"])
-    assert text.changed == text.added == 0 and text.schema[0]["after"] == "VARCHAR" and not text.same
+    assert text.changed == text.added == 0 and text.schema[0].after == "VARCHAR" and not text.same
     dates = BASE.assign(when=BASE.when.dt.tz_localize(None))
     assert versioning.diff(BASE, dates, ["id"]).changed == 0
     single = versioning.diff(BASE, BASE.assign(x=BASE.x.astype("float32")), ["id"])
-    assert single.changed == 0 and single.schema[0]["change"] == "type"
+    assert single.changed == 0 and single.schema[0].change == "type"
     near = BASE.assign(x=BASE.x + 1e-9)
     assert versioning.diff(BASE, near, ["id"]).changed > 150
     assert versioning.diff(BASE, near, ["id"], atol=1e-8).same and versioning.diff(BASE, BASE.assign(x=BASE.x * (1 + 1e-9)), ["id"], rtol=1e-8).same
@@ -136,17 +138,17 @@ def test_types_and_tolerance():
     assert versioning.diff(inf, inf.assign(x=[-float("inf"), NAN]), ["id"], rtol=0.5, atol=9).changed == 2
     nested = pa.table({"id": [1, 2], "list": [[1, 2], None], "struct": [{"a": 1}, {"a": 2}]})
     assert versioning.diff(nested, nested).same
-    assert versioning.diff(nested, nested.set_column(1, "list", pa.array([[1, 2], [3]]))).columns["list"]["filled"] == 1
+    assert versioning.diff(nested, nested.set_column(1, "list", pa.array([[1, 2], [3]]))).columns["list"].filled == 1
     big = pa.table({"id": [1], "n": pa.array([2**63 - 1], pa.int64())})
     assert versioning.diff(big, big.set_column(1, "n", pa.array([2**63], pa.uint64())), ["id"]).changed == 1
 
 
 def test_columns_that_came_went_or_have_another_name():
     d = versioning.diff(BASE, BASE.rename(columns={"city": "town", "x": "y"}).assign(new=1), ["id"])
-    assert {(x["change"], x["column"]) for x in d.schema} == {("renamed?", "city"), ("renamed?", "x"), ("added", "new")}
+    assert {(x.change, x.column) for x in d.schema} == {("renamed?", "city"), ("renamed?", "x"), ("added", "new")}
     constant = BASE.assign(flag=1)
     d = versioning.diff(constant, BASE.assign(other=1), ["id"])  # all constants are alike: no guess
-    assert {(x["change"], x["column"]) for x in d.schema} == {("removed", "flag"), ("added", "other")}
+    assert {(x.change, x.column) for x in d.schema} == {("removed", "flag"), ("added", "other")}
     assert versioning.diff(BASE.assign(z=1), BASE, ["id"], ignore=["z"]).same
     with core.refused("no column in common"):
         versioning.diff(BASE[["id"]], BASE[["x"]])
@@ -156,10 +158,10 @@ def test_distributions():
     a = pd.DataFrame({"id": range(1000), "x": np.arange(1000.0), "w": ["a", "b"] * 500, "t": pd.date_range("2024", periods=1000)})
     b = a.assign(x=a.x + 5000, w=["c"] * 1000)
     d = versioning.diff(a, b, ["id"])
-    assert d.columns["x"]["distance"] == pytest.approx(1) and d.columns["w"]["distance"] == pytest.approx(1)
-    assert d.columns["t"]["distance"] == 0 and sum(d.columns["x"]["a"]["bins"]) == 1000
+    assert d.columns["x"].distance == pytest.approx(1) and d.columns["w"].distance == pytest.approx(1)
+    assert d.columns["t"].distance == 0 and sum(d.columns["x"].before.bins) == 1000
     half = versioning.diff(a, a.assign(w=["a"] * 1000, x=a.x.where(a.index % 2 == 0)), ["id"]).columns
-    assert half["w"]["distance"] == pytest.approx(0.5) and half["x"]["distance"] == pytest.approx(0.5) and half["x"]["b"]["missing"] == 500
+    assert half["w"].distance == pytest.approx(0.5) and half["x"].distance == pytest.approx(0.5) and half["x"].after.missing == 500
 
 
 def test_files_folders_and_formats(tmp_path):
@@ -204,9 +206,9 @@ def test_the_command(tmp_path, cli):
 
 def test_the_page_is_whole_and_escaped(tmp_path):
     a = pd.DataFrame({"id": [1, 2], "<script>alert(1)</script>": ["<b>", None], "t": [datetime.date(2024, 1, 1)] * 2})
-    text = versioning.diff_page(versioning.diff(a, a.assign(**{"<script>alert(1)</script>": ["&", "x"]})))
+    text = diff_page(versioning.diff(a, a.assign(**{"<script>alert(1)</script>": ["&", "x"]})))
     assert "<script" not in text and "&lt;script&gt;" in text and "//" not in text.replace("-->", "") and "prefers-color-scheme: dark" in text
-    assert "No difference" in versioning.diff_page(versioning.diff(a, a))
+    assert "No difference" in diff_page(versioning.diff(a, a))
 
 
 ENDINGS = {"parquet": "parquet", "csv": "csv", "json": "jsonl"}
@@ -253,4 +255,4 @@ def test_every_format_is_compared_as_parquet_is(tmp_path, kind):
     formats.convert(tmp_path / "a.parquet", tmp_path / f"a.{kind}")
     d = versioning.diff(tmp_path / f"a.{kind}", table.set_column(2, "word", pa.array(["x"] + table["word"].to_pylist()[1:])), ["id"],
                         ignore=["t"] if kind == "jsonl" else [])  # a time in JSON is text
-    assert (d.added, d.removed, d.changed) == (0, 0, 1) and d.columns["word"]["changed"] == 1
+    assert (d.added, d.removed, d.changed) == (0, 0, 1) and d.columns["word"].changed == 1

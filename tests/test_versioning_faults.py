@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from mlsys import core, versioning
-from mlsys.versioning import STORE
+from mlsys.versioning import saving
+from mlsys.versioning.checkout import sweep
+from mlsys.versioning.store import STORE, Snapshot, file_md5, find_store, locked_repo, snapshot_text
 
 DO = "import sys; from pathlib import Path; from mlsys import versioning\n"
 
@@ -87,7 +89,7 @@ def test_killed_during_push(store, tmp_path, after):
 def test_killed_during_pull(store, tmp_path):
     versioning.push(store=store)
     other = tmp_path / "other" / STORE
-    versioning.find_store(other, create=True)
+    find_store(other, create=True)
     versioning.add_remote("backup", tmp_path / "backup", store=other)
     killed_in_the_middle("versioning.pull(store=sys.argv[1])", other, after=9)
     assert versioning.log(other) == []  # no version is listed before all of its files are there
@@ -116,7 +118,7 @@ def test_killed_between_two_renames(store, left):
     table.rename(table.with_name(f".table.999999.{left}"))
     if left == "new":
         shutil.copytree(table.with_name(".table.999999.new"), table)
-    versioning._sweep(table)
+    sweep(table)
     assert content(table) == before and [p.name for p in store.parent.iterdir() if p.name != STORE] == ["table"]
 
 
@@ -195,7 +197,7 @@ def test_a_damaged_file_in_the_store_is_not_restored_nor_pushed_and_heals(store,
     table = store.parent / "table"
     before = content(table)
     victim = store / ".dvc" / "cache" / "files" / "md5"
-    digest = versioning.file_md5(table / "005.bin")
+    digest = file_md5(table / "005.bin")
     damage(victim / digest[:2] / digest[2:])
     with core.refused("nothing was copied"):
         versioning.push(store=store)
@@ -239,9 +241,9 @@ def test_a_forged_snapshot_is_refused(store, tmp_path):
         versioning.pull(url=str(tmp_path / "backup"), store=tmp_path / "other" / STORE)
     versioning.push(store=store, check=True)
     assert "not" not in text.read_text() and versioning.pull(store=tmp_path / "other" / STORE)["versions"] == 2
-    evil = versioning.Snapshot("2024-01-01T00:00:00+00:00", "data", "", {"../evil": {"md5": "0" * 32, "size": 1}}, {}, "")
+    evil = Snapshot("2024-01-01T00:00:00+00:00", "data", "", {"../evil": {"md5": "0" * 32, "size": 1}}, {}, "")
     text.unlink()
-    (text.parent / f"{evil.rev}.dvc").write_text(versioning.snapshot_text(evil))
+    (text.parent / f"{evil.rev}.dvc").write_text(snapshot_text(evil))
     with core.refused("not a plain relative path"):
         versioning.pull(url=str(tmp_path / "backup"), store=tmp_path / "third" / STORE)
 
@@ -271,9 +273,9 @@ def test_two_writers_at_once(tmp_path):
 
 
 def test_a_writer_that_never_ends_is_named(store):
-    p = process("with versioning.opened(Path(sys.argv[1])): print('in', flush=True); sys.stdin.read()", store, stdin=subprocess.PIPE)
+    p = process("from mlsys.versioning.store import locked_repo\nwith locked_repo(Path(sys.argv[1])): print('in', flush=True); sys.stdin.read()", store, stdin=subprocess.PIPE)
     assert p.stdout.readline() == "in\n"
-    with core.refused("another process has been writing there"), versioning.opened(store, patience=0.1):
+    with core.refused("another process has been writing there"), locked_repo(store, patience=0.1):
         pass
     p.kill()
     p.wait()
@@ -284,12 +286,12 @@ def test_a_writer_that_never_ends_is_named(store):
 
 def test_a_file_that_is_being_written_is_not_saved(tmp_path, monkeypatch):
     table = files(tmp_path / "table", n=3)
-    add = versioning._add
+    add = saving.add_files
 
-    def slow(into, fs, paths, oids, what):
+    def slow(into, fs, files, what):
         (table / "001.bin").write_bytes(b"more")  # a writer comes between hashing and copying
-        return add(into, fs, paths, oids, what)
-    monkeypatch.setattr(versioning, "_add", slow)
+        return add(into, fs, files, what)
+    monkeypatch.setattr(saving, "add_files", slow)
     with core.refused("written to while it was being saved"):
         versioning.snapshot(table, store=tmp_path / STORE)
     monkeypatch.undo()

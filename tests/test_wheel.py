@@ -31,6 +31,8 @@ def test_it_carries_the_chapters_without_outputs_and_no_data(wheel):
         for name in chapters:
             assert not any(c.get("outputs") for c in json.loads(z.read(name))["cells"])
         assert not [n for n in names if n.endswith((".parquet", ".csv"))]
+        assert {f"mlsys/labeling/desk.{kind}" for kind in ("js", "css", "html")} <= set(names)
+        assert {"mlsys/testing/__init__.py", "mlsys/testing/rules.py"} <= set(names)
         assert wheel.stat().st_size < 60_000 * len(chapters)  # text only: a chapter and its module
 
 

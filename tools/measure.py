@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from statistics import median, quantiles
 
-from chapters import NBS, ROOT, chapters, read, rooms
+from chapters import ROOT, chapters, read, rooms
 
 PACKAGE = ROOT / "mlsys"
 LONG = 110
@@ -64,9 +64,9 @@ def notebook(path: Path) -> dict:
 
 
 def module(path: Path) -> dict:
-    "The figures of one module."
-    text = path.read_text(encoding="utf-8")
-    lines = [x for x in text.splitlines() if not x.startswith("# %%")]
+    "The figures of one module, without the list of names that nbdev writes."
+    text = re.sub(r"^# %% auto #0\n.*?(?=^# %%)", "", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.M)
+    lines = [x for x in text.splitlines()[1:] if not x.startswith("# %%")]  # the first line is the promise
     return dict(lines=len(lines), nodes=list(functions(path).values()), long=sum(len(x) > LONG for x in lines),
                 over_100=sum(len(x) > 100 for x in lines))
 

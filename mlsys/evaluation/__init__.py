@@ -8,7 +8,7 @@ __all__ = []
 # %% ../../nbs/08_evaluation.ipynb #52efd344
 import lazy_loader
 
-# %% ../../nbs/08_evaluation.ipynb #7c2ac37a
+# %% ../../nbs/08_evaluation.ipynb #33e0d45a
 __doc__ = (__doc__ or "") + """
 
     from mlsys.evaluation import Predictions, measure_parts, permutation_importance, resample, worst_slices
@@ -20,13 +20,11 @@ __doc__ = (__doc__ or "") + """
 """
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "resampling": ["Estimate", "resample"],
-    "metrics": ["auc"],
     "predictions": ["Predictions", "measure_parts"],
     "decisions": ["ThresholdRule"],
     "slices": ["fairness", "worst_slices"],
     "confidence": ["choose_calibrator"],
-    "policies": ["Policy", "load_policy",
-                 "ACTIONS", "band", "policy", "values_of"],  # the last four until inference imports the room
+    "policies": ["Policy", "load_policy"],
     "explanations": ["partial_dependence", "permutation_importance", "shapley_values"],
     "abtest": ["Experiment"],
 })

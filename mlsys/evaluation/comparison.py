@@ -17,12 +17,13 @@ import pandas as pd
 import pyarrow as pa
 from sklearn.isotonic import IsotonicRegression
 
-# %% ../../nbs/08d_evaluation.comparison.ipynb #08c2f4a9
-from .. import core, formats
+# %% ../../nbs/08d_evaluation.comparison.ipynb #c8724d9f
+from .. import core
 from ..core import BadInput, Settings, nearest
 from .metrics import LESS_IS_BETTER
 from .predictions import Measures, Predictions, columns_of
 from .resampling import Estimate
+from ..formats.columns import label_text
 from ..training.scores import auc
 
 # %% ../../nbs/08d_evaluation.comparison.ipynb #f9639d38
@@ -102,7 +103,7 @@ def _label_of(event, known):
     if event.get("event", "answer") != "answer": return None
     return known.get(str(event.get("label")).lower())
 
-# %% ../../nbs/08d_evaluation.comparison.ipynb #8432e0b6
+# %% ../../nbs/08d_evaluation.comparison.ipynb #52a3f4c7
 def human_labels(
     s: Settings,
     data,
@@ -118,7 +119,7 @@ def human_labels(
 def _known_labels(data) -> dict[str, float]:
     "What a person may have written, in lower case, and what it means."
     values = data.read([data.target], data.periods[:1])[data.target].unique().drop_null().to_pylist()
-    by_value = {str(v).lower(): float(formats.label_text(v) == data.positive) for v in values}
+    by_value = {str(v).lower(): float(label_text(v) == data.positive) for v in values}
     return {"1": 1.0, "0": 0.0} | by_value
 
 # %% ../../nbs/08d_evaluation.comparison.ipynb #e9d59af0

@@ -13,9 +13,9 @@ import math
 import numpy as np
 from scipy import sparse
 
-# %% ../../nbs/08b_evaluation.metrics.ipynb #b774071b
+# %% ../../nbs/08b_evaluation.metrics.ipynb #6f166d61
 from .resampling import Estimate, Resamples, group_sums
-from ..training.scores import auc, step_auc
+from ..training.scores import step_auc
 
 # %% ../../nbs/08b_evaluation.metrics.ipynb #0ba9ea8c
 def score_steps(

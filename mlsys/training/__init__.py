@@ -8,34 +8,23 @@ __all__ = []
 # %% ../../nbs/06_training.ipynb #52efd344
 import lazy_loader
 
-# %% ../../nbs/06_training.ipynb #bb2e5e1c
+# %% ../../nbs/06_training.ipynb #a77b38f5
 __doc__ = (__doc__ or "") + """
 
     from mlsys.training import load_bundle, train
-    path = train(settings)                   # build/training: bundle/ and predictions.parquet
-    model = load_bundle(path / "bundle")     # every file verified; needs neither torch nor scikit-learn
-    p = model.predict(table)                 # raw columns in, probabilities out
+    path = train(settings)                 # build/training, with bundle/ and predictions.parquet
+    model = load_bundle(path / "bundle")   # every file verified; needs neither torch nor scikit-learn
+    p = model.predict(df)                  # raw columns of any table in, probabilities out
     late = p >= model.threshold
 """
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
-    "features": ["BLOCK", "FEW", "Features", "MAX_CODES", "NOON", "NO_TIME", "READ", "Rows", "SIXTH",
-        "encode", "learn_features", "raw_inputs", "rows"],
-    "splits": ["Ready", "feature_columns", "labelled", "prepare", "split"],
-    "graph": ["Graph", "ONNX_TYPES", "OPSETS", "core_graph", "export_model", "number_ops",
-        "prepare_graph", "run_onnx", "served_by_onnx", "session", "text_ops", "time_ops", "unused"],
-    "bundles": ["Bundle", "REQUIRED", "check_onnx", "load_bundle", "save_bundle", "sha256"],
-    "scores": ["MODELS", "SCORES", "auc", "auc_by_period", "auc_lead", "card_threshold",
-        "choose_threshold", "pairs_by_block", "precision_recall", "redrawn_auc", "soft_scores",
-        "step_auc"],
-    "calibration": ["CALIBRATORS", "Calibrator", "fit_calibrator", "log_odds", "platt"],
-    "ladder": ["KINDS", "Model", "fit_always_no", "fit_boosting", "fit_logistic", "fit_rate",
-        "logistic_core", "one_hot", "rate_table", "trees_core", "trees_node"],
-    "network": ["Network", "Recipe", "export_core", "probabilities", "row_loss"],
-    "fitting": ["State", "checked_rows", "deterministic", "draw_losses", "fingerprint", "first_state",
-        "fit_network", "load_checkpoint", "looked_at", "loss_curve", "save_checkpoint", "sparkline"],
-    "distillation": ["PUPIL", "blend", "calibrated", "fit_pupil", "shaken", "taught"],
-    "tuning": ["RUNGS", "SPACE", "best_recipe", "draw_recipes", "draw_search", "run_trial", "search",
-        "search_cost", "search_repository", "trial"],
-    "delivery": ["CARD", "Laps", "bundle", "bundle_files", "choose_served", "deploy", "first_steps",
-        "fit_ladder", "model_card", "predict_all", "predictions_of", "save", "train", "versions"],
+    "features": ["Features", "encode"],
+    "splits": ["prepare"],
+    "bundles": ["Bundle", "load_bundle"],
+    "scores": ["auc"],
+    "network": ["Recipe", "calibrated"],
+    "fitting": ["fit_network"],
+    "distillation": ["distil"],
+    "tuning": ["search"],
+    "delivery": ["bundle", "deploy", "predictions_of", "train"],
 })
