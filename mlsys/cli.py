@@ -19,14 +19,6 @@ import typer
 # %% ../nbs/92_cli.ipynb #bf0d0bd6
 from . import core
 from .core import BadInput
-from .formats.columns import label_values
-from .formats.conversion import convert_text
-from .formats.datasets import prepare
-from .formats.periods import positive_value
-from .formats.read import BUNDLED, BUNDLED_CARDS
-from .versioning.page import diff_text
-from .versioning.store import STORE, log_table
-from .labeling.files import label_text
 
 # %% ../nbs/92_cli.ipynb #f1467224
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -74,7 +66,7 @@ def _complain(what, code):
     print(f"mlsys: {what}", file=sys.stderr)
     return code
 
-# %% ../nbs/92_cli.ipynb #a2121371
+# %% ../nbs/92_cli.ipynb #4910ec6b
 def draft_card(
     card: Path,   # where it will lie; a relative source is written relative to it
     **data,       # keys of `[data]`
@@ -82,6 +74,10 @@ def draft_card(
     """A card for a table after the same checks that the pipeline makes; columns that leak the answer are
     excluded."""
     from mlsys import testing
+    from mlsys.formats.columns import label_values
+    from mlsys.formats.datasets import prepare
+    from mlsys.formats.periods import positive_value
+    from mlsys.formats.read import BUNDLED, BUNDLED_CARDS
     home, source = card.absolute().parent, data["source"]
     if source not in BUNDLED:
         data["source"] = os.path.relpath(Path(source).absolute(), home) if "://" not in source else source
@@ -157,7 +153,7 @@ def stage(chapter: str, card: Card = "settings.ini"):
     from mlsys import pipeline
     pipeline.stage(chapter, Path(card))
 
-# %% ../nbs/92_cli.ipynb #bc2fffb1
+# %% ../nbs/92_cli.ipynb #8420a623
 @app.command()
 def convert(
     src: Annotated[str,
@@ -174,6 +170,7 @@ def convert(
 ):
     "Write a table in another format, in bounded memory; what the format cannot hold is reported."
     from mlsys import formats
+    from mlsys.formats.conversion import convert_text
     result = formats.convert(src, dst, [c.strip() for c in columns.split(",") if c.strip()] or None,
                              where or None)
     say(result, convert_text(result), as_json)
@@ -207,7 +204,7 @@ def test(
     say(result, testing.summary_text(result, allowed), as_json)
     raise typer.Exit(int(result["bad_share"] > allowed))
 
-# %% ../nbs/92_cli.ipynb #9799366c
+# %% ../nbs/92_cli.ipynb #683bd0bc
 @app.command()
 def label(
     data: Annotated[str, typer.Argument(help="A table (CSV, Parquet, ORC).")],
@@ -230,12 +227,13 @@ def label(
 ):
     "Label a table with labelling functions; exit code 1 if too few rows have a vote."
     from mlsys import labeling
+    from mlsys.labeling.files import label_text
     result = labeling.label_file(data, *labeling.load_functions(functions), out, queue or None, people, model,
                                  balance or None)
     say(result, label_text(result), as_json)
     raise typer.Exit(int(result["covered"] < coverage))
 
-# %% ../nbs/92_cli.ipynb #a32f5658
+# %% ../nbs/92_cli.ipynb #9661e4c1
 def _replay(data, suite, good, as_json):
     "Judge quarantined rows again; exit code 1 if some stay."
     from mlsys import formats, testing
@@ -266,7 +264,7 @@ def score(
         f"{result['scored']:,} rows scored into {core.shown(out)}, {result['rejected']:,} set aside with "
         f"their reasons{acts}", as_json)
 
-# %% ../nbs/92_cli.ipynb #be5397df
+# %% ../nbs/92_cli.ipynb #fe55fcb2
 @app.command()
 def diff(
     a: Annotated[str, typer.Argument(help="A table: a file, a folder, or PATH@VERSION of the store.")],
@@ -284,13 +282,14 @@ def diff(
 ):
     "What is different between two tables: rows, columns, distributions; exit code 1 if anything is."
     from mlsys import versioning
+    from mlsys.versioning.page import diff_text
     key, ignore = ([c.strip() for c in x.split(",") if c.strip()] for x in (key, ignore))
     found = versioning.diff(a, b, key or None, ignore, atol, rtol, store or None, rows or None)
     if html: versioning.write_diff(found, html)
     say(found.summary(), diff_text(found), as_json)
     raise typer.Exit(int(not found.same))
 
-# %% ../nbs/92_cli.ipynb #b801b2e7
+# %% ../nbs/92_cli.ipynb #f7529883
 version_app = typer.Typer(no_args_is_help=True,
                           help="Versions of data and models: save, list, bring back, copy elsewhere, trace.")
 app.add_typer(version_app, name="version")
@@ -312,6 +311,7 @@ def version_snapshot(paths: list[str], message: Annotated[str, typer.Option("-m"
 def version_log(store: StoreAt = "", as_json: AsJson = False):
     "List the versions, the newest first."
     from mlsys import versioning
+    from mlsys.versioning.saving import log_table
     every = versioning.log(store or None)
     say([dict(rev=x.rev, **x.__dict__) for x in every],
         log_table(every).to_string() if every else "no versions yet", as_json)
@@ -400,7 +400,7 @@ def version_gc(
     say(plan.reset_index().to_dict("records"), text + ("" if now else "\nnothing was removed; --now does it"),
         as_json)
 
-# %% ../nbs/92_cli.ipynb #7403f62a
+# %% ../nbs/92_cli.ipynb #b17a463e
 @version_app.command("lineage")
 def version_lineage(
     scores: Annotated[str, typer.Argument(help="Predictions, from `mlsys score`.")],
@@ -414,6 +414,7 @@ def version_lineage(
 ):
     "From a prediction to model, code, data, rows and suite; exit code 1 if a link is missing."
     from mlsys import versioning
+    from mlsys.versioning.store import STORE
     s = core.load_settings(card) if core.find_settings(card) else None
     if s and not bundle and (core.folder(s, "training") / "bundle").is_dir():
         bundle = core.folder(s, "training") / "bundle"

@@ -162,7 +162,8 @@ def code_behind(
         new = {k: p for name in todo for k, p in module_files(name).items() if k not in found}
         found |= new
         todo = {name for k, p in new.items() for name in imports_of(p, k)}
-    beside = {asset for p in found.values() for kind in ("js", "css", "html") for asset in p.parent.glob(f"*.{kind}")}
+    beside = {asset for p in found.values() for kind in ("js", "css", "html")
+              for asset in p.parent.glob(f"*.{kind}")}
     return sorted({*found.values(), *beside})
 
 # %% ../nbs/90_pipeline.ipynb #7f2f6689

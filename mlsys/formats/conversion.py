@@ -6,21 +6,22 @@
 __all__ = ['prefetch', 'regroup', 'losses', 'read_again', 'find_losses', 'check_places', 'Source', 'open_any', 'convert',
            'convert_text']
 
-# %% ../../nbs/02h_formats.conversion.ipynb #bd96c28c
+# %% ../../nbs/02h_formats.conversion.ipynb #074889bc
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-# %% ../../nbs/02h_formats.conversion.ipynb #75d60c5f
+# %% ../../nbs/02h_formats.conversion.ipynb #fd7e511f
 import pyarrow as pa
 import pyarrow.fs
+from pyarrow.types import is_nested
 
-# %% ../../nbs/02h_formats.conversion.ipynb #0df2e35e
+# %% ../../nbs/02h_formats.conversion.ipynb #cf58c54e
 from .. import core
 from ..core import BadInput
-from .columns import nested_null_count
+from .columns import Names, nested_null_count
 from .files import TEXT_KINDS, Part, file_kind, reader_of
 from .frames import is_path, to_batches
 from .read import TextTypes, Types, infer_types, is_bundled, open_table, parse_types
@@ -74,13 +75,13 @@ def losses(
     notes = [dict(column="", had=f"metadata '{k.decode()}'", has="nothing") for k in sorted(gone)]
     return types + values + notes
 
-# %% ../../nbs/02h_formats.conversion.ipynb #8a04d184
+# %% ../../nbs/02h_formats.conversion.ipynb #2da04bf0
 def read_again(
-    path: Path,          # of the new file, which may still have a name of its own
-    name: Any,           # whose ending says what it is
-    schema: pa.Schema,   # of the source
-    rows: int,           # that were written
-) -> TextTypes | None:   # None: its types are in its footer
+    path: Path,         # of the new file, which may still have a name of its own
+    name: Any,          # whose ending says what it is
+    schema: pa.Schema,  # of the source
+    rows: int,          # that were written
+) -> TextTypes | None:  # None: its types are in its footer
     "What all rows of a new text file show."
     part = Part(pa.fs.LocalFileSystem(), str(path), str(name).lower(), file_kind(name), {})
     if part.kind not in TEXT_KINDS: return None
@@ -89,7 +90,7 @@ def read_again(
     share = f"{seen.rows:,} of {rows:,} rows"
     raise BadInput(f"{shown_place(name)}: {share} can be read back; nothing is written")
 
-# %% ../../nbs/02h_formats.conversion.ipynb #b242b7b6
+# %% ../../nbs/02h_formats.conversion.ipynb #944a7f33
 def find_losses(path: Path, name: Any, schema: pa.Schema, rows: int, missing: Counter) -> list[dict]:
     "Look at a new file, and say what it does not hold; `missing` counts the source's missing values."
     kind, seen = file_kind(name), read_again(path, name, schema, rows)
@@ -97,7 +98,7 @@ def find_losses(path: Path, name: Any, schema: pa.Schema, rows: int, missing: Co
         part = Part(pa.fs.LocalFileSystem(), str(path), str(name).lower(), kind, {})
         return losses(schema, reader_of(part).schema)
     after = pa.schema([(f.name, seen.types.get(f.name, pa.null())) for f in schema])
-    counted = [f.name for f in schema if kind == "jsonl" or not pa.types.is_nested(f.type)]
+    counted = [f.name for f in schema if kind == "jsonl" or not is_nested(f.type)]
     return losses(schema, after, Counter({c: seen.missing[c] - missing[c] for c in counted}))
 
 # %% ../../nbs/02h_formats.conversion.ipynb #f7929fbd
@@ -120,8 +121,8 @@ class Source(NamedTuple):
     schema: pa.Schema
     batches: Iterator[pa.RecordBatch]
 
-# %% ../../nbs/02h_formats.conversion.ipynb #dbacaf0f
-def open_any(data: Any, columns: Sequence[str] | None, where: str | None, types: Types) -> Source:
+# %% ../../nbs/02h_formats.conversion.ipynb #1f3f761f
+def open_any(data: Any, columns: Names, where: str | None, types: Types) -> Source:
     "The wanted columns and rows of a file, or of any table."
     if is_path(data) and not is_bundled(data):
         table = open_table(data, columns, where, types)
@@ -147,11 +148,11 @@ def _write(source: Source, dst: Any) -> dict:
     return dict(src=source.place, dst=str(dst), rows=rows, columns=names, bytes=Path(dst).stat().st_size,
                 losses=lost, mismatch=None)
 
-# %% ../../nbs/02h_formats.conversion.ipynb #7c44813a
+# %% ../../nbs/02h_formats.conversion.ipynb #87c8510b
 def convert(
     src: Any,                              # a file, a folder or a URL, as `open_table` takes it; or any table
     dst: Any,                              # a file: .csv, .tsv, .jsonl (also .gz), .parquet, .orc, .arrow
-    columns: Sequence[str] | None = None,  # names; None: all
+    columns: Names = None,  # names; None: all
     where: str | None = None,              # a SQL condition
     types: Types = None,                   # of text files: {column: type}
 ) -> dict:  # src, dst, rows, columns, bytes, losses, mismatch (the promise that a text file broke, or None)

@@ -21,8 +21,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
-# %% ../../nbs/02k_formats.costs.ipynb #ff1317e5
+# %% ../../nbs/02k_formats.costs.ipynb #f4d2486a
 from ..core import BadInput
+from .columns import Names
 from .files import find_parts, reader_of
 from .read import open_table
 from .text import shown_place
@@ -72,11 +73,11 @@ class Counted(NamedTuple):
     table: pa.Table
     bytes: int
 
-# %% ../../nbs/02k_formats.costs.ipynb #59d8617f
+# %% ../../nbs/02k_formats.costs.ipynb #e82b7b15
 def read_counted(
-    path: Any,                             # a file or folder of any format
-    columns: Sequence[str] | None = None,  # names; None: all
-    where: str | None = None,              # a SQL condition
+    path: Any,                 # a file or folder of any format
+    columns: Names = None,     # names; None: all
+    where: str | None = None,  # a SQL condition
 ) -> Counted:
     "Read a table and count the bytes that it took."
     disk = CountingFiles()

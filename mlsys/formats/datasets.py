@@ -7,8 +7,8 @@ __all__ = ['MANIFEST', 'ROW_GROUP', 'PARQUET', 'source_path', 'Prepared', 'prepa
            'describe_columns', 'make_manifest', 'check_classes', 'write_periods', 'set_aside', 'count_periods',
            'ingest', 'dataset']
 
-# %% ../../nbs/02j_formats.datasets.ipynb #58be7d04
-from collections.abc import Iterator, Sequence
+# %% ../../nbs/02j_formats.datasets.ipynb #3ed07054
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,10 +20,10 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
-# %% ../../nbs/02j_formats.datasets.ipynb #baabce3c
+# %% ../../nbs/02j_formats.datasets.ipynb #f8a10e63
 from .. import core
-from ..core import BadInput, Settings, nearest, shown
-from .columns import is_feature_type, label_values, plain_types
+from ..core import BadInput, Settings, shown
+from .columns import Names, check_known, is_feature_type, label_values, plain_types
 from .files import parquet_format, read_columnar
 from .frames import to_arrow
 from .periods import add_period, check_card, parse_time, positive_value
@@ -72,7 +72,7 @@ def assign_roles(
     n = train or max(1, min(counts - 1, round(0.6 * counts)))
     return ["train" if i < n else "test" for i in range(counts)]
 
-# %% ../../nbs/02j_formats.datasets.ipynb #2d8374dd
+# %% ../../nbs/02j_formats.datasets.ipynb #e0b041f3
 MANIFEST, ROW_GROUP = "_dataset.json", 65_536
 PARQUET = parquet_format()
 
@@ -102,17 +102,15 @@ class Dataset:
 
     def scanner(
         self,
-        columns: Sequence[str] | None = None,   # names; None: all data columns and `_row`
-        periods: Sequence[str] | None = None,   # values of the key; None: all
+        columns: Names = None,   # names; None: all data columns and `_row`
+        periods: Names = None,   # values of the key; None: all
         filter: pads.Expression | None = None,
-        filesystem: Any = None,                 # of pyarrow; default: the local one
-    ) -> pads.Scanner:                          # raises BadInput
+        filesystem: Any = None,  # of pyarrow; default: the local one
+    ) -> pads.Scanner:           # raises BadInput
         "A scan that touches only these columns and periods."
         key = pads.partitioning(pa.schema([(self.key, pa.string())]), flavor="hive")
         files = pads.dataset(str(self.folder), format=PARQUET, partitioning=key, filesystem=filesystem)
-        if unknown := set(columns or []) - set(files.schema.names):
-            hint = nearest(min(unknown), files.schema.names)
-            raise BadInput(f"{shown(self.folder)}: no column '{min(unknown)}'{hint}")
+        check_known(sorted(columns or []), files.schema.names, shown(self.folder))
         if periods is not None:
             mine = pads.field(self.key).isin(list(periods))
             filter = mine if filter is None else mine & filter

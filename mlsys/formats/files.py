@@ -8,7 +8,7 @@ __all__ = ['KINDS', 'TITLES', 'TEXT_KINDS', 'ORC_READER', 'READERS', 'file_kind'
            'ScannedReader', 'ParquetReader', 'ArrowReader', 'fit', 'PieceReader', 'orc_process', 'OrcReader',
            'Observed', 'observe_table', 'TextReader', 'CsvReader', 'JsonLinesReader', 'reader_of']
 
-# %% ../../nbs/02c_formats.files.ipynb #a0b82f24
+# %% ../../nbs/02c_formats.files.ipynb #d46be659
 import re
 import subprocess
 import sys
@@ -20,16 +20,17 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import unquote
 
-# %% ../../nbs/02c_formats.files.ipynb #ffecefb7
+# %% ../../nbs/02c_formats.files.ipynb #34ab2fb3
 import fsspec
 import pyarrow as pa
 import pyarrow.dataset as pads
 import pyarrow.fs
 import pyarrow.orc
+from pyarrow.types import is_binary
 
-# %% ../../nbs/02c_formats.files.ipynb #d397fa83
+# %% ../../nbs/02c_formats.files.ipynb #2890799c
 from ..core import BadInput
-from .columns import nested_null_count, observed_type
+from .columns import Batch, nested_null_count, observed_type
 from .text import (
     BLOCK, TextSource, TypeMismatch, check_header, check_names, csv_error, first_line, infer_batch,
     line_blocks, not_utf8, open_csv, parse_lines, shown_place, validated)
@@ -247,8 +248,8 @@ class ArrowReader(ScannedReader):
     def format(self) -> pads.FileFormat: return pads.IpcFileFormat()
     def scan(self, scan: Scan) -> Iterator[pa.RecordBatch]: return map(validated, super().scan(scan))
 
-# %% ../../nbs/02c_formats.files.ipynb #e9b82044
-def fit(batch: pa.RecordBatch | pa.Table, part: Part, schema: pa.Schema) -> pa.Table:
+# %% ../../nbs/02c_formats.files.ipynb #423b59e6
+def fit(batch: Batch, part: Part, schema: pa.Schema) -> pa.Table:
     "A batch with the columns of a table: types are promoted, hive keys filled in, others are missing."
     def column(f):
         at = batch.schema.get_field_index(f.name)
@@ -257,10 +258,10 @@ def fit(batch: pa.RecordBatch | pa.Table, part: Part, schema: pa.Schema) -> pa.T
         return pa.nulls(len(batch), f.type) if key is None else pa.repeat(pa.scalar(key, f.type), len(batch))
     return pa.Table.from_arrays([column(f) for f in schema], schema=schema)
 
-# %% ../../nbs/02c_formats.files.ipynb #415a3a82
+# %% ../../nbs/02c_formats.files.ipynb #11e751ae
 class PieceReader(Reader):
     "A format that comes in pieces which Arrow's scanner does not know."
-    def pieces(self, scan: Scan, columns: list[str]) -> Iterator[pa.RecordBatch | pa.Table]:
+    def pieces(self, scan: Scan, columns: list[str]) -> Iterator[Batch]:
         raise NotImplementedError
 
     def scan(self, scan: Scan) -> Iterator[pa.RecordBatch]:
@@ -339,7 +340,7 @@ class TextReader(PieceReader):
     def source(self) -> TextSource:
         return TextSource(self.part.path, self.part.open_text, self.part.delimiter)
 
-# %% ../../nbs/02c_formats.files.ipynb #f157fe17
+# %% ../../nbs/02c_formats.files.ipynb #64578dad
 class CsvReader(TextReader):
     "CSV or TSV, block by block."
     def head(self) -> bytes:
@@ -354,7 +355,7 @@ class CsvReader(TextReader):
         head = self.head()
         beginning = self.source._replace(open=lambda: pa.BufferReader(head))
         with open_csv(beginning) as blocks: schema = blocks.schema
-        binary = next((f.name for f in schema if pa.types.is_binary(f.type)), None)
+        binary = next((f.name for f in schema if is_binary(f.type)), None)
         if binary is not None: raise not_utf8(self.part.path, binary, self.part.open_text)
         return schema
 

@@ -11,13 +11,17 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-# %% ../../nbs/02f_formats.frames.ipynb #a6c29a2b
+# %% ../../nbs/02f_formats.frames.ipynb #e409ae24
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from pyarrow.types import (
+    is_binary_view, is_dictionary, is_large_binary, is_large_list,
+    is_large_string, is_list, is_string_view, is_struct)
 
-# %% ../../nbs/02f_formats.frames.ipynb #3a8ccca5
-from ..core import BadInput, nearest
+# %% ../../nbs/02f_formats.frames.ipynb #ea962640
+from ..core import BadInput
+from .columns import Column, Names, check_known
 from .read import is_bundled, open_stream, open_table, read_table
 from .text import TypeMismatch
 
@@ -34,29 +38,27 @@ def check_columns(
         if name in seen: raise BadInput(f"two columns are named '{name}'; rename one of them")
         seen.add(name)
 
-# %% ../../nbs/02f_formats.frames.ipynb #254e27e6
+# %% ../../nbs/02f_formats.frames.ipynb #131ed5da
 def check_wanted(
-    columns: Sequence[str] | None,  # names that somebody wants
-    names: Sequence[str],           # that there are
-) -> list[str]:                     # the names that are wanted, each once; raises BadInput for others
+    columns: Names,        # names that somebody wants
+    names: Sequence[str],  # that there are
+) -> list[str]:            # the names that are wanted, each once; raises BadInput for others
     "Wanted columns must be there."
     if columns is None: return list(names)
-    for name in columns:
-        if name not in names: raise BadInput(f"no column '{name}'{nearest(str(name), list(names))}")
+    check_known(columns, names)
     return list(dict.fromkeys(columns))
 
-# %% ../../nbs/02f_formats.frames.ipynb #ee7e5473
+# %% ../../nbs/02f_formats.frames.ipynb #3dadca15
 def dialect(
     kind: pa.DataType,
 ) -> pa.DataType:
     "The same type with 32-bit offsets: `string` for `large_string` and `string_view`, also inside others."
-    t = pa.types
-    if t.is_large_string(kind) or t.is_string_view(kind): return pa.string()
-    if t.is_large_binary(kind) or t.is_binary_view(kind): return pa.binary()
-    if t.is_dictionary(kind): return pa.dictionary(kind.index_type, dialect(kind.value_type), kind.ordered)
-    if t.is_list(kind) or t.is_large_list(kind):
+    if is_large_string(kind) or is_string_view(kind): return pa.string()
+    if is_large_binary(kind) or is_binary_view(kind): return pa.binary()
+    if is_dictionary(kind): return pa.dictionary(kind.index_type, dialect(kind.value_type), kind.ordered)
+    if is_list(kind) or is_large_list(kind):
         return pa.list_(kind.value_field.with_type(dialect(kind.value_type)))
-    if t.is_struct(kind): return pa.struct([f.with_type(dialect(f.type)) for f in kind])
+    if is_struct(kind): return pa.struct([f.with_type(dialect(f.type)) for f in kind])
     return kind
 
 # %% ../../nbs/02f_formats.frames.ipynb #107cd9e5
@@ -69,8 +71,8 @@ def _notes(metadata: Mapping | None) -> dict | None:
     "Metadata without what pandas and polars write for themselves."
     return {k: v for k, v in (metadata or {}).items() if k != b"pandas" and not k.startswith(b"_PL_")} or None
 
-# %% ../../nbs/02f_formats.frames.ipynb #4394a4c1
-def _plain(table: pa.Table, columns: Sequence[str] | None) -> pa.Table:
+# %% ../../nbs/02f_formats.frames.ipynb #f533a132
+def _plain(table: pa.Table, columns: Names) -> pa.Table:
     "These columns in this dialect."
     check_columns(table.column_names)
     if columns is not None: table = table.select(check_wanted(columns, table.column_names))
@@ -96,24 +98,24 @@ def is_polars(data: Any) -> bool:
     "A frame of polars, lazy or not?"
     return is_lazy_polars(data) or (_module(data) == "polars" and type(data).__name__ == "DataFrame")
 
-# %% ../../nbs/02f_formats.frames.ipynb #9ea7f038
-def _from_pandas(frame: pd.DataFrame, columns: Sequence[str] | None) -> pa.Table:
+# %% ../../nbs/02f_formats.frames.ipynb #b1241f5b
+def _from_pandas(frame: pd.DataFrame, columns: Names) -> pa.Table:
     "A pandas frame without its index."
     check_columns(frame.columns)
     columns = check_wanted(columns, list(frame.columns))
     arrays = [_from_series(frame[c], c) for c in columns]
     return _plain(pa.table(arrays, names=columns) if columns else pa.table({}), None)
 
-# %% ../../nbs/02f_formats.frames.ipynb #7146c816
-def _from_series(series: pd.Series, name: str) -> pa.Array | pa.ChunkedArray:
+# %% ../../nbs/02f_formats.frames.ipynb #9a7b1f4e
+def _from_series(series: pd.Series, name: str) -> Column:
     "A column of pandas."
     try: return pa.array(series, from_pandas=True)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as e:
         why = (str(e).splitlines() or [type(e).__name__])[0]
         raise BadInput(f"column '{name}': its values are of different kinds ({why}); make them one") from None
 
-# %% ../../nbs/02f_formats.frames.ipynb #8dbc0468
-def _from_polars(frame: Any, columns: Sequence[str] | None) -> pa.Table:
+# %% ../../nbs/02f_formats.frames.ipynb #9025af23
+def _from_polars(frame: Any, columns: Names) -> pa.Table:
     "A polars frame; a lazy one computes only the columns that are wanted."
     if is_lazy_polars(frame):
         frame = frame.select(check_wanted(columns, frame.collect_schema().names())).collect()
@@ -133,14 +135,14 @@ def _as_column(values: Any) -> Any:
     ours = isinstance(values, (np.ndarray, pd.Series, pd.Index))
     return pa.array(values, from_pandas=True) if ours else values
 
-# %% ../../nbs/02f_formats.frames.ipynb #60c91298
-def _from_path(path: str | os.PathLike, columns: Sequence[str] | None) -> pa.Table:
+# %% ../../nbs/02f_formats.frames.ipynb #4f9f144f
+def _from_path(path: str | os.PathLike, columns: Names) -> pa.Table:
     "A file, a folder or a URL."
     try: return _plain(open_table(path, columns).read(), None)
     except TypeMismatch: return _plain(open_table(path, columns, types="all").read(), None)
 
-# %% ../../nbs/02f_formats.frames.ipynb #7c8411d7
-def _in_memory(data: Any, columns: Sequence[str] | None) -> pa.Table | None:
+# %% ../../nbs/02f_formats.frames.ipynb #b3917664
+def _in_memory(data: Any, columns: Names) -> pa.Table | None:
     "A table that is held as a whole; None for what streams."
     if isinstance(data, pa.Table): return _plain(data, columns)
     if isinstance(data, pa.RecordBatch): return _plain(pa.Table.from_batches([data]), columns)
@@ -149,11 +151,11 @@ def _in_memory(data: Any, columns: Sequence[str] | None) -> pa.Table | None:
     if is_polars(data): return _from_polars(data, columns)
     return _plain(read_table(data), columns) if is_path(data) and is_bundled(data) else None
 
-# %% ../../nbs/02f_formats.frames.ipynb #2b15bb5d
+# %% ../../nbs/02f_formats.frames.ipynb #da30e179
 def to_arrow(
-    data: Any,                             # any table, or a path
-    columns: Sequence[str] | None = None,  # names, in this order; None: all
-) -> pa.Table:                             # raises BadInput where there is no table in it
+    data: Any,              # any table, or a path
+    columns: Names = None,  # names, in this order; None: all
+) -> pa.Table:              # raises BadInput where there is no table in it
     "Any table as Arrow: pandas without its index, categories as dictionaries, time zones kept."
     table = _in_memory(data, columns)
     if table is not None: return table
@@ -171,9 +173,9 @@ def _stream(data: Any, rows: int) -> pa.RecordBatchReader:
     except (pa.ArrowException, TypeError, ValueError):  # no stream, or that of a single column
         raise BadInput(f"a {type(data).__name__} {NO_TABLE}") from None
 
-# %% ../../nbs/02f_formats.frames.ipynb #0a3fcede
+# %% ../../nbs/02f_formats.frames.ipynb #f91a88ef
 def _plain_stream(
-    reader: pa.RecordBatchReader, columns: Sequence[str] | None, rows: int) -> pa.RecordBatchReader:
+    reader: pa.RecordBatchReader, columns: Names, rows: int) -> pa.RecordBatchReader:
     "A stream in this dialect, in batches of at most so many rows."
     check_columns(reader.schema.names)
     columns = check_wanted(columns, reader.schema.names)
@@ -185,21 +187,21 @@ def _plain_stream(
             for start in range(0, len(batch), rows): yield batch.slice(start, rows)
     return pa.RecordBatchReader.from_batches(schema, batches())
 
-# %% ../../nbs/02f_formats.frames.ipynb #e734a9e3
+# %% ../../nbs/02f_formats.frames.ipynb #9d5acf9f
 def to_batches(
-    data: Any,                             # any table, or a path
-    rows: int = 65_536,                    # at most, in a batch
-    columns: Sequence[str] | None = None,  # names, in this order; None: all
-) -> pa.RecordBatchReader:                 # raises BadInput where there is no table in it
+    data: Any,              # any table, or a path
+    rows: int = 65_536,     # at most, in a batch
+    columns: Names = None,  # names, in this order; None: all
+) -> pa.RecordBatchReader:  # raises BadInput where there is no table in it
     "Any table as a stream of record batches; what streams in is never held as a whole."
     table = _in_memory(data, columns)
     if table is not None: return table.to_reader(rows)
     if is_path(data): return _plain_stream(open_stream(data, rows, columns, types="all"), None, rows)
     return _plain_stream(_stream(data, rows), columns, rows)
 
-# %% ../../nbs/02f_formats.frames.ipynb #0fbcf8f5
+# %% ../../nbs/02f_formats.frames.ipynb #5c2c642c
 def positions(
-    rows: Any,  # whole numbers, or one Boolean per row
+    rows: Any,    # whole numbers, or one Boolean per row
 ) -> np.ndarray:  # int64
     "Positions of rows, from positions or from a mask."
     rows = np.asarray(rows)

@@ -16,15 +16,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-# %% ../../nbs/02l_formats.layout.ipynb #ca4df043
+# %% ../../nbs/02l_formats.layout.ipynb #580ed8a4
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
+from pyarrow.types import is_integer, is_string
 
-# %% ../../nbs/02l_formats.layout.ipynb #500e975d
-from ..core import BadInput, nearest
+# %% ../../nbs/02l_formats.layout.ipynb #ad9f72cf
+from .columns import check_known
 from .costs import read_counted
 from .files import parquet_format
 from .frames import to_arrow
@@ -40,12 +41,12 @@ class Layout:
     dictionary: bool = True  # encode repeated values as codes
     codec: str = "snappy"    # compression of the pages
 
-# %% ../../nbs/02l_formats.layout.ipynb #1a10f342
+# %% ../../nbs/02l_formats.layout.ipynb #a1ad7e2e
 def write_layout(
-    table: Any,     # any table
+    table: Any,    # any table
     layout: Layout,
-    folder: Path,   # is emptied first
-) -> float:         # seconds
+    folder: Path,  # is emptied first
+) -> float:        # seconds
     "Write a table as a layout says."
     table = to_arrow(table)
     shutil.rmtree(folder, ignore_errors=True)
@@ -99,15 +100,15 @@ def measure_layout(
     rows = {name: len(a.table) for name, a in answers.items()}
     return Measured(layout, disk_mb, write_s, read_s, read_mb, rows)
 
-# %% ../../nbs/02l_formats.layout.ipynb #4ffee1df
+# %% ../../nbs/02l_formats.layout.ipynb #c0950604
 CODECS, GROUP_ROWS, MAX_FOLDERS = ("none", "snappy", "lz4", "zstd"), (4_096, 16_384, 65_536, 1_048_576), 50
 
 def can_partition(column: pa.ChunkedArray) -> bool:
     "Can a column name folders? It has few values, and reading a folder's name gives the value back."
     kind, values = column.type, pc.unique(column)
     if not 1 < len(values) <= MAX_FOLDERS or kind == pa.uint64(): return False
-    if pa.types.is_integer(kind): return True
-    return pa.types.is_string(kind) and not any(re.fullmatch(r"-?\d+", v or "") for v in values.to_pylist())
+    if is_integer(kind): return True
+    return is_string(kind) and not any(re.fullmatch(r"-?\d+", v or "") for v in values.to_pylist())
 
 # %% ../../nbs/02l_formats.layout.ipynb #bed4499c
 def layout_choices(
@@ -165,12 +166,10 @@ def choice_words(change: dict) -> str:
     "A change to a layout in words."
     return ", ".join(CHOICE_WORDS[k].format(v) for k, v in change.items() if v != "")
 
-# %% ../../nbs/02l_formats.layout.ipynb #e7b7198a
+# %% ../../nbs/02l_formats.layout.ipynb #a50650db
 def check_queries(table: pa.Table, queries: dict[str, Query]) -> None:
     "The columns of the queries must be there."
-    for columns, _ in queries.values():
-        for c in columns:
-            if c not in table.column_names: raise BadInput(f"no column '{c}'{nearest(c, table.column_names)}")
+    for columns, _ in queries.values(): check_known(columns, table.column_names)
 
 # %% ../../nbs/02l_formats.layout.ipynb #10ded9ac
 LEAST_GAIN = 0.03  # a choice that improves the cost by less is not taken

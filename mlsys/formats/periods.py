@@ -10,11 +10,12 @@ __all__ = ['MIN_ROWS', 'PERIOD_FORMATS', 'MIN_PERIODS', 'FOLDS', 'check_card_nam
 # %% ../../nbs/02i_formats.periods.ipynb #0d8acbf1
 from typing import NamedTuple
 
-# %% ../../nbs/02i_formats.periods.ipynb #a7866462
+# %% ../../nbs/02i_formats.periods.ipynb #7e113874
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyarrow.types import is_date, is_floating, is_integer, is_timestamp
 
 # %% ../../nbs/02i_formats.periods.ipynb #9081d877
 from ..core import BadInput, Settings, nearest, shown
@@ -74,17 +75,17 @@ def positive_value(
         raise BadInput(f"[data] positive = {positive}: the target '{s.data.target}' has only {known}")
     return positive or texts[1]
 
-# %% ../../nbs/02i_formats.periods.ipynb #5e9939c4
+# %% ../../nbs/02i_formats.periods.ipynb #d68128d8
 def parse_time(
     column: pa.ChunkedArray,
     where: str,  # words for the error: file and column
 ) -> pa.Array:   # timestamp[us, UTC]; null where the source has none; raises BadInput
     "Time stamps from whatever the column holds; local times without a zone are taken as UTC."
-    kind, t, utc = column.type, pa.types, pa.timestamp("us", "UTC")
-    if t.is_timestamp(kind) and kind.tz: return column.cast(utc, safe=False).combine_chunks()
-    if t.is_timestamp(kind) or t.is_date(kind):
+    kind, utc = column.type, pa.timestamp("us", "UTC")
+    if is_timestamp(kind) and kind.tz: return column.cast(utc, safe=False).combine_chunks()
+    if is_timestamp(kind) or is_date(kind):
         return pc.assume_timezone(column.cast(pa.timestamp("us"), safe=False), "UTC")
-    return parse_time_values(column.to_pandas(), t.is_integer(kind) or t.is_floating(kind), where)
+    return parse_time_values(column.to_pandas(), is_integer(kind) or is_floating(kind), where)
 
 # %% ../../nbs/02i_formats.periods.ipynb #8fb77d1a
 def parse_time_values(values: pd.Series, seconds: bool, where: str) -> pa.Array:
@@ -125,14 +126,14 @@ def choose_unit(
     counts = ((unit, pc.count_distinct(period_labels(times, unit)).as_py()) for unit in PERIOD_FORMATS)
     return next((unit for unit, n in counts if n >= MIN_PERIODS), "")
 
-# %% ../../nbs/02i_formats.periods.ipynb #b196bd08
+# %% ../../nbs/02i_formats.periods.ipynb #f340de84
 FOLDS = 10
 
 def fold_labels(
-    n: int,                           # rows
-    entity: pa.ChunkedArray | None,   # column of names
+    n: int,                          # rows
+    entity: pa.ChunkedArray | None,  # column of names
     seed: int,
-) -> pa.Array:                        # "0".."9"
+) -> pa.Array:                       # "0".."9"
     "Random folds of equal size; rows of one entity share a fold."
     rng = np.random.default_rng(seed)
     if entity is None: return pa.array((rng.permutation(n) * FOLDS // n).astype(str))
@@ -145,10 +146,10 @@ def block_labels(times: pa.Array) -> pa.Array:
     rank = np.argsort(np.argsort(times.to_numpy(zero_copy_only=False), kind="stable"), kind="stable")
     return pa.array((rank * FOLDS // len(rank)).astype(str))
 
-# %% ../../nbs/02i_formats.periods.ipynb #89a96fa7
+# %% ../../nbs/02i_formats.periods.ipynb #33feb6ac
 def own_month(table: pa.Table, times: pa.Array) -> pa.Array | None:
     "The table's own `month` as `01`..`12`: within a year, and as the time says in 19 of 20 rows."
-    if "month" not in table.column_names or not pa.types.is_integer(table["month"].type): return None
+    if "month" not in table.column_names or not is_integer(table["month"].type): return None
     own, ends = table["month"].combine_chunks(), pc.min_max(times).as_py()
     agrees = pc.mean(pc.equal(own, pc.month(times)).cast(pa.float64())).as_py()
     if (ends["max"] - ends["min"]).days > 366 or not agrees or agrees < 0.95: return None

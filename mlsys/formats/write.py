@@ -18,13 +18,18 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-# %% ../../nbs/02g_formats.write.ipynb #09a8a05d
+# %% ../../nbs/02g_formats.write.ipynb #e8b7df68
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.orc
 import pyarrow.parquet as pq
+from pyarrow.types import (
+    is_binary, is_binary_view, is_decimal256, is_dictionary, is_duration,
+    is_fixed_size_binary, is_floating, is_large_binary, is_large_string,
+    is_list, is_map, is_nested, is_string_view, is_struct, is_temporal,
+    is_time, is_timestamp)
 
 # %% ../../nbs/02g_formats.write.ipynb #39cd8972
 from .. import core
@@ -34,7 +39,7 @@ from .files import file_kind
 from .frames import to_arrow
 from .text import no_empty_lines
 
-# %% ../../nbs/02g_formats.write.ipynb #e2353a80
+# %% ../../nbs/02g_formats.write.ipynb #1d3da14f
 ORC_TYPES = {pa.uint8(): pa.int16(), pa.uint16(): pa.int32(), pa.uint32(): pa.int64(),
              pa.uint64(): pa.decimal128(20, 0), pa.float16(): pa.float32(), pa.date64(): pa.date32(),
              pa.string_view(): pa.string(), pa.binary_view(): pa.binary(), pa.null(): pa.string()}
@@ -43,13 +48,13 @@ def orc_type(
     kind: pa.DataType,
 ) -> pa.DataType:
     "The nearest type that ORC has."
-    t, kind = pa.types, decoded_type(kind)
+    kind = decoded_type(kind)
     if kind in ORC_TYPES: return ORC_TYPES[kind]
-    if t.is_duration(kind): return pa.int64()
-    if t.is_time(kind) or t.is_decimal256(kind): return pa.string()
-    if t.is_map(kind): return pa.map_(orc_type(kind.key_type), orc_type(kind.item_type))
-    if t.is_struct(kind): return pa.struct([(f.name, orc_type(f.type)) for f in kind])
-    return pa.list_(orc_type(kind.value_type)) if hasattr(kind, "value_type") and t.is_nested(kind) else kind
+    if is_duration(kind): return pa.int64()
+    if is_time(kind) or is_decimal256(kind): return pa.string()
+    if is_map(kind): return pa.map_(orc_type(kind.key_type), orc_type(kind.item_type))
+    if is_struct(kind): return pa.struct([(f.name, orc_type(f.type)) for f in kind])
+    return pa.list_(orc_type(kind.value_type)) if hasattr(kind, "value_type") and is_nested(kind) else kind
 
 # %% ../../nbs/02g_formats.write.ipynb #6f0aeee4
 def jsonable(value: Any) -> Any:
@@ -67,36 +72,35 @@ def _texts(column: pa.Array, text: Callable[[Any], str]) -> pa.Array:
     "Each value as text, by a Python function."
     return pa.array([None if v is None else text(v) for v in column.to_pylist()], pa.string())
 
-# %% ../../nbs/02g_formats.write.ipynb #194744d0
+# %% ../../nbs/02g_formats.write.ipynb #79d885c4
 def _is_binary(kind: pa.DataType) -> bool:
-    t = pa.types
-    return any(f(kind) for f in (t.is_binary, t.is_large_binary, t.is_fixed_size_binary, t.is_binary_view))
+    return any(f(kind) for f in (is_binary, is_large_binary, is_fixed_size_binary, is_binary_view))
 
-# %% ../../nbs/02g_formats.write.ipynb #d86b0d76
+# %% ../../nbs/02g_formats.write.ipynb #a21f4de1
 def _cast_for_text(column: pa.Array) -> pa.Array:
     "Types of Arrow that no text writer knows, as their nearest neighbours."
-    t, kind = pa.types, column.type
+    kind = column.type
     if kind == pa.float16(): return column.cast(pa.float32())
-    odd_text = t.is_large_string(kind) or t.is_string_view(kind) or t.is_decimal256(kind)
+    odd_text = is_large_string(kind) or is_string_view(kind) or is_decimal256(kind)
     if odd_text: return column.cast(pa.string())
-    return column.cast(pa.int64()) if t.is_duration(kind) else column
+    return column.cast(pa.int64()) if is_duration(kind) else column
 
-# %% ../../nbs/02g_formats.write.ipynb #68518774
+# %% ../../nbs/02g_formats.write.ipynb #b8fb88a1
 def _cast_for_json(column: pa.Array) -> pa.Array:
     "A time is text; NaN and infinity are missing."
-    if pa.types.is_temporal(column.type): return column.cast(pa.string())
-    if not pa.types.is_floating(column.type): return column
+    if is_temporal(column.type): return column.cast(pa.string())
+    if not is_floating(column.type): return column
     return pc.if_else(pc.is_finite(column), column, pa.scalar(None, column.type))
 
-# %% ../../nbs/02g_formats.write.ipynb #934206df
+# %% ../../nbs/02g_formats.write.ipynb #0bbbf918
 def flat_column(
     column: pa.Array,
-    kind: str,          # `csv` or `jsonl`
+    kind: str,  # `csv` or `jsonl`
 ) -> pa.Array:
     "A column as a text format can hold it."
     of = column.type
-    if pa.types.is_dictionary(of): return flat_column(column.cast(of.value_type), kind)
-    if pa.types.is_nested(of): return _texts(column, lambda v: json.dumps(jsonable(v), ensure_ascii=False))
+    if is_dictionary(of): return flat_column(column.cast(of.value_type), kind)
+    if is_nested(of): return _texts(column, lambda v: json.dumps(jsonable(v), ensure_ascii=False))
     if _is_binary(of): return _texts(column, lambda v: base64.b64encode(v).decode())
     if of == pa.month_day_nano_interval(): return _texts(column, lambda v: json.dumps(list(v)))
     column = _cast_for_text(column)
@@ -158,23 +162,23 @@ class OrcWriter:
         self.file.close()
         self.sink.finish()
 
-# %% ../../nbs/02g_formats.write.ipynb #f07e2525
+# %% ../../nbs/02g_formats.write.ipynb #bab4845d
 def check_orc_range(column: pa.ChunkedArray, name: str) -> None:
     "ORC readers hold time stamps in nanoseconds: the years 1678 to 2261."
-    if not pa.types.is_timestamp(column.type) or column.type.unit == "ns": return
+    if not is_timestamp(column.type) or column.type.unit == "ns": return
     try: column.cast(pa.timestamp("ns", column.type.tz))
     except pa.ArrowInvalid:
         reason = "a time before 1678 or after 2261, which ORC cannot hold; use Parquet"
         raise BadInput(f"column '{name}': {reason}") from None
 
-# %% ../../nbs/02g_formats.write.ipynb #9ecfd09a
+# %% ../../nbs/02g_formats.write.ipynb #bf0ec12c
 def _plain_dictionary(kind: pa.DataType) -> pa.DataType:
-    return kind.value_type if pa.types.is_dictionary(kind) else plain_inside(kind)
+    return kind.value_type if is_dictionary(kind) else plain_inside(kind)
 
 def plain_inside(kind: pa.DataType) -> pa.DataType:
     "The same type, with plain values where a category lies inside a struct or list."
-    if pa.types.is_struct(kind): return pa.struct([f.with_type(_plain_dictionary(f.type)) for f in kind])
-    return pa.list_(_plain_dictionary(kind.value_type)) if pa.types.is_list(kind) else kind
+    if is_struct(kind): return pa.struct([f.with_type(_plain_dictionary(f.type)) for f in kind])
+    return pa.list_(_plain_dictionary(kind.value_type)) if is_list(kind) else kind
 
 # %% ../../nbs/02g_formats.write.ipynb #3b185d6c
 def extend_dictionary(column: pa.DictionaryArray, known: pa.Array, name: str) -> pa.DictionaryArray:
@@ -187,7 +191,7 @@ def extend_dictionary(column: pa.DictionaryArray, known: pa.Array, name: str) ->
         reason = f"more categories than its {kind.index_type} codes can number"
         raise BadInput(f"column '{name}': {reason}") from None
 
-# %% ../../nbs/02g_formats.write.ipynb #5b2926e6
+# %% ../../nbs/02g_formats.write.ipynb #e10b3be6
 class ArrowWriter:
     "Arrow's own file, with zstd."
     def __init__(self, path: Path, schema: pa.Schema, name: str):
@@ -198,7 +202,7 @@ class ArrowWriter:
 
     def column(self, column: pa.Array, name: str) -> pa.Array:
         "A column as the file can go on with it."
-        if not pa.types.is_dictionary(column.type): return column
+        if not is_dictionary(column.type): return column
         known = self.categories.get(name, column.dictionary.slice(0, 0))
         column = extend_dictionary(column, known, name)
         self.categories[name] = column.dictionary
@@ -235,11 +239,11 @@ class CsvWriter:
         self.file.close()
         self.sink.close()
 
-# %% ../../nbs/02g_formats.write.ipynb #03f1deda
+# %% ../../nbs/02g_formats.write.ipynb #b015ae4f
 def json_pairs(schema: pa.Schema) -> str:
     "The arguments of DuckDB's `json_object` for columns c0, c1, ...; what is nested is JSON text already."
     def pair(i, field):
-        name, nested = field.name.replace("'", "''"), pa.types.is_nested(decoded_type(field.type))
+        name, nested = field.name.replace("'", "''"), is_nested(decoded_type(field.type))
         return f"'{name}', {'json' if nested else ''}(c{i})"
     return ", ".join(pair(i, f) for i, f in enumerate(schema))
 
@@ -265,14 +269,14 @@ class JsonLinesWriter:
         self.connection.close()
         self.sink.close()
 
-# %% ../../nbs/02g_formats.write.ipynb #31e5b027
+# %% ../../nbs/02g_formats.write.ipynb #88e56c95
 WRITERS = {"parquet": ParquetWriter, "orc": OrcWriter, "arrow": ArrowWriter, "csv": CsvWriter,
            "jsonl": JsonLinesWriter}
 
 @contextlib.contextmanager
 def open_writer(
-    path: Path,         # where the bytes go
-    name: Any,          # whose ending says how
+    path: Path,  # where the bytes go
+    name: Any,   # whose ending says how
     schema: pa.Schema,
 ) -> Iterator[Callable[[pa.Table], None]]:
     "Yields a function that appends a table to a file; the file is ended, whatever happens."

@@ -33,15 +33,15 @@ def auc_of(y: np.ndarray, p: np.ndarray) -> float:
     at = ~np.isnan(y) & ~np.isnan(p)
     return float(roc_auc_score(y[at], p[at])) if len(np.unique(y[at])) == 2 else math.nan
 
-# %% ../../nbs/07c_online.comparison.ipynb #ae20ccd0
+# %% ../../nbs/07c_online.comparison.ipynb #69a0e8cc
 def by_period(
     x: Stream,
     answers: dict,    # name -> probabilities, (rows,)
     periods: list,    # which ones
     measure=auc_of,   # function of labels and probabilities
 ) -> pd.DataFrame:    # a line per period, and their mean
-    """A measure of every model in every period; one without a value, a single class say, is left out of the mean;
-    if all are, they are pooled."""
+    """A measure of every model in every period; one without a value, a single class say, is left out of the
+    mean; if all are, they are pooled."""
     def over(rows): return {n: measure(x.y[rows], p[rows]) for n, p in answers.items()}
     table = pd.DataFrame.from_dict({k: over(x.period == k) for k in periods}, orient="index")
     return pd.concat([table, table.mean().fillna(over(np.isin(x.period, periods))).to_frame("mean").T])
@@ -69,7 +69,7 @@ def tune(
         lines.append(choice | {"log loss": loss_of(x.y[third:], p[third:])})
     return pd.DataFrame(lines).sort_values("log loss", kind="stable", ignore_index=True)
 
-# %% ../../nbs/07c_online.comparison.ipynb #d87a34d3
+# %% ../../nbs/07c_online.comparison.ipynb #12972e80
 BOOSTING = dict(max_iter=60, learning_rate=0.15,
                 max_leaf_nodes=15)  # as good here as the defaults, in half the time
 
@@ -85,8 +85,8 @@ def refit_times(
     return list(range(int(start), int(x.asked[-1]) + 1, every))
 
 def boosting(x: Stream, rows: np.ndarray, features: training.Features, seed=0) -> Callable:
-    """scikit-learn's histogram gradient boosting on these rows, as a function of codes and floats; the rate where
-    one class is missing."""
+    """scikit-learn's histogram gradient boosting on these rows, as a function of codes and floats; the rate
+    where one class is missing."""
     if len(np.unique(x.y[rows])) < 2:
         return lambda codes, floats: np.full(len(codes), x.y[rows].mean() if len(rows) else 0.5)
     def matrix(codes, floats): return np.hstack([codes.astype(np.float32), floats])

@@ -18,7 +18,7 @@ from scipy import special
 from sklearn.linear_model import SGDClassifier
 from torch import nn
 
-# %% ../../nbs/07b_online.learners.ipynb #f9aa24c8
+# %% ../../nbs/07b_online.learners.ipynb #63fb5ae6
 from .. import training
 from ..core import BadInput, Settings
 from .stream import Stream
@@ -73,10 +73,10 @@ def sparse_rows(
     at[:, :f], at[:, f:], values[:, :f] = np.arange(f), codes + (first + f), floats
     return scipy.sparse.csr_matrix((values.ravel(), at.ravel(), np.arange(n + 1) * columns), (n, width))
 
-# %% ../../nbs/07b_online.learners.ipynb #78b2ec4a
+# %% ../../nbs/07b_online.learners.ipynb #8fc505da
 class PartialFit:
-    """scikit-learn's SGDClassifier on one-hot rows: one step per row, a constant rate; `shrink` draws weights to
-    zero, so that they forget."""
+    """scikit-learn's SGDClassifier on one-hot rows: one step per row, a constant rate; `shrink` draws weights
+    to zero, so that they forget."""
     def __init__(self, features: training.Features, seed=0, rate=0.003, shrink=0.0):
         sizes = np.array(list(features.codes.values()))
         self.first, self.width = np.cumsum(sizes) - sizes, int(sizes.sum()) + len(features.floats)
@@ -125,7 +125,7 @@ class Reservoir:
         at = self.random(1).integers(0, min(self.seen[0], len(self.y)), n)
         return self.codes[at], self.floats[at], self.y[at]
 
-# %% ../../nbs/07b_online.learners.ipynb #6e99dd3b
+# %% ../../nbs/07b_online.learners.ipynb #d10c059b
 class Net:
     """The network of training, one step of gradient descent per batch; `replay` old rows are mixed in
     per new one."""
@@ -191,7 +191,7 @@ class RiverLogistic:
         for i, (w, g) in enumerate(zip(state["weights"].tolist(), state["squares"].tolist())):
             if g: self.model._weights[i], self.model.optimizer.g2[i] = w, g
 
-# %% ../../nbs/07b_online.learners.ipynb #5aedfcc0
+# %% ../../nbs/07b_online.learners.ipynb #920165d1
 @contextlib.contextmanager
 def one_thread(s: Settings):
     """While open, torch computes the same bits every time and on one thread: with small batches a second one

@@ -7,7 +7,7 @@ __all__ = ['NEVER', 'DAY', 'NO_ZONE', 'FLIGHT_CLOCKS', 'zone_minutes', 'clock_mi
            'has_clocks', 'event_times', 'Stream', 'faults', 'check_stream', 'stream_table', 'open_stream', 'until',
            'delayed', 'Queue', 'Step', 'plan', 'Progress', 'take_steps', 'progressive']
 
-# %% ../../nbs/07a_online.stream.ipynb #f292acf0
+# %% ../../nbs/07a_online.stream.ipynb #3e6e0305
 import math, time
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-# %% ../../nbs/07a_online.stream.ipynb #4d5af02e
+# %% ../../nbs/07a_online.stream.ipynb #d60b6cb6
 from .. import core, formats, training
 from ..core import BadInput, Settings
 from ..formats.read import bundled_part
@@ -43,7 +43,7 @@ def zone_minutes(
         ahead[at] = (local - utc.dt.tz_localize(None)).dt.total_seconds() / 60
     return ahead
 
-# %% ../../nbs/07a_online.stream.ipynb #f25892ed
+# %% ../../nbs/07a_online.stream.ipynb #960eacc1
 FLIGHT_CLOCKS = ("minute", "dep_time", "dep_delay", "arr_time", "dest", "time_hour")
 
 def clock_minutes(clock: pd.Series) -> pd.Series:
@@ -51,8 +51,8 @@ def clock_minutes(clock: pd.Series) -> pd.Series:
     return clock // 100 * 60 + clock % 100
 
 def flight_minutes(flights: pd.DataFrame) -> np.ndarray:  # nan for a cancelled flight
-    """Minutes from leaving the gate to arriving at one: the clocks at both ends, brought to one zone. A flight
-    takes less than a day, so the remainder is the answer."""
+    """Minutes from leaving the gate to arriving at one: the clocks at both ends, brought to one zone. A
+    flight takes less than a day, so the remainder is the answer."""
     airports = bundled_part("airports").to_pandas().set_index("faa").tzone
     there = zone_minutes(flights.time_hour, flights.dest.map(airports).fillna(NO_ZONE))
     here = zone_minutes(flights.time_hour, pd.Series("America/New_York", flights.index))
@@ -73,7 +73,7 @@ def flight_times(flights: pd.DataFrame) -> Times:
     return Times(asked, np.where(np.isnan(minutes), NEVER,
                                  asked + 60 * np.nan_to_num(minutes).astype(np.int64)))
 
-# %% ../../nbs/07a_online.stream.ipynb #c694163e
+# %% ../../nbs/07a_online.stream.ipynb #be0521c1
 def has_clocks(data: formats.Dataset) -> bool:
     "Are these the flights, with the clocks that tell when each one landed?"
     return data.source == "flights" and data.time == "time_hour" and set(FLIGHT_CLOCKS) <= set(data.columns)
@@ -130,7 +130,7 @@ def check_stream(x: Stream) -> Stream:
         if bad.any(): raise BadInput(f"row {x.row[bad.argmax()]} {what} ({bad.sum():,} such rows)")
     return x
 
-# %% ../../nbs/07a_online.stream.ipynb #7e9f8989
+# %% ../../nbs/07a_online.stream.ipynb #e0fcb830
 def stream_table(
     data: formats.Dataset,
     s: Settings,
@@ -212,7 +212,7 @@ class Queue:
             del self.waiting[next(iter(self.waiting))]
             self.given_up += 1
 
-# %% ../../nbs/07a_online.stream.ipynb #16851343
+# %% ../../nbs/07a_online.stream.ipynb #3e93f004
 class Step(NamedTuple):
     "Predict the rows from first to last, then learn from `rows`."
     first: int
@@ -223,8 +223,8 @@ def plan(
     x: Stream,
     batch: int = 64,  # labels per step
 ) -> list[Step]:
-    """The order of work: a label is used at the second when the last of its batch is known, never for a row that
-    was asked by then."""
+    """The order of work: a label is used at the second when the last of its batch is known, never for a row
+    that was asked by then."""
     labels = np.flatnonzero(x.known < NEVER)
     labels = labels[np.argsort(x.known[labels], kind="stable")]
     groups = [labels[i:i + batch] for i in range(0, len(labels), batch)]

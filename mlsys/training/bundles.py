@@ -56,31 +56,35 @@ def save_bundle(
         for leftover in (new, old): shutil.rmtree(leftover, ignore_errors=True)
     return path
 
-# %% ../../nbs/06d_training.bundles.ipynb #ecf2e0c0
+# %% ../../nbs/06d_training.bundles.ipynb #0b8ffd79
 REQUIRED = {"model.onnx", "core.onnx", "features.json", "card.json", "thresholds.json", "metrics.json",
             "versions.json", "MODEL_CARD.md"}
 
 def _check_name(name: str, path: Path) -> None:
     "A name in a manifest is that of a plain file in the same folder."
     if not name or name.startswith(".") or set(name) & set("/\\:\0"):
-        raise BadInput(f"{shown(path)}: the manifest names {name!r}, which is not a plain file name; do not use this bundle")
+        raise BadInput(f"{shown(path)}: the manifest names {name!r}, which is not a plain file name; do not "
+                       f"use this bundle")
 
 def _sums(path: Path) -> dict[str, str]:
     "The manifest of a bundle: plain file names and their sums."
     try: sums = dict(core.read_json(path / "manifest.json")["files"])
     except (OSError, ValueError, KeyError, TypeError):
-        raise BadInput(f"{shown(path)}: no readable manifest.json; `mlsys run 06_training` makes a bundle") from None
+        raise BadInput(f"{shown(path)}: no readable manifest.json; `mlsys run 06_training` makes a "
+                       f"bundle") from None
     for name in sums: _check_name(name, path)
     return sums
 
-# %% ../../nbs/06d_training.bundles.ipynb #7d082147
+# %% ../../nbs/06d_training.bundles.ipynb #c4e35572
 def _check_listing(path: Path, listed: set[str]) -> None:
     "The folder holds what the manifest lists, and nothing else."
     present = {f.name for f in path.iterdir()} - {"manifest.json"}
     irregular = {n for n in listed if (path / n).is_symlink() or not (path / n).is_file()}
-    for names, why in [(REQUIRED - listed, "is not in the manifest, which must list it"), (listed - present, "is missing"),
+    for names, why in [(REQUIRED - listed, "is not in the manifest, which must list "
+                                           "it"), (listed - present, "is missing"),
                        (present - listed, "is not in the manifest"), (irregular, "is not a regular file")]:
-        if names: raise BadInput(f"{shown(path)}: {min(names)} {why}; copy the bundle again from where it was made")
+        if names:
+            raise BadInput(f"{shown(path)}: {min(names)} {why}; copy the bundle again from where it was made")
 
 def read_files(
     path: Path,           # folder of a bundle
@@ -90,10 +94,11 @@ def read_files(
     _check_listing(path, set(sums))
     files = {n: (path / n).read_bytes() for n in sums}
     changed = [n for n, content in files.items() if sha256(content) != sums[n]]
-    if changed: raise BadInput(f"{shown(path)}: {min(changed)} was changed after the bundle was made; copy it again")
+    if changed:
+        raise BadInput(f"{shown(path)}: {min(changed)} was changed after the bundle was made; copy it again")
     return files
 
-# %% ../../nbs/06d_training.bundles.ipynb #11bb4ebb
+# %% ../../nbs/06d_training.bundles.ipynb #3228d981
 def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
     "All constant tensors of a graph, those in attributes and inner graphs too."
     yield from graph.initializer
@@ -109,15 +114,18 @@ def check_onnx(
 ) -> onnx.ModelProto:     # raises BadInput
     "Parse a model and refuse one that reads other files."
     try: model = onnx.load_model_from_string(content)
-    except Exception: raise BadInput(f"{where}: not an ONNX model") from None  # protobuf's errors have no common class
+    except Exception:
+        raise BadInput(f"{where}: not an ONNX model") from None  # protobuf's errors have no common class
     in_functions = (t for f in model.functions for t in _tensors(onnx.GraphProto(node=f.node)))
     for tensor in itertools.chain(_tensors(model.graph), in_functions):
         if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
-            raise BadInput(f"{where}: it refers to external data files; only models in a single file are accepted")
+            raise BadInput(f"{where}: it refers to external data files; only models in a single file are "
+                           f"accepted")
     return model
 
-# %% ../../nbs/06d_training.bundles.ipynb #da9df6bc
-KIND_OF = {"tensor(string)": "string", "tensor(float)": "number", "tensor(int64)": "time"}  # ONNX Runtime's words
+# %% ../../nbs/06d_training.bundles.ipynb #e4c91931
+KIND_OF = {"tensor(string)": "string", "tensor(float)": "number",
+           "tensor(int64)": "time"}  # ONNX Runtime's words
 
 @dataclass(frozen=True)
 class Bundle:
@@ -165,8 +173,8 @@ class Bundle:
 
     def predict(
         self,
-        data: Any,        # rows: a pandas or polars DataFrame, an Arrow table or reader, a DuckDB relation, or a path
-    ) -> np.ndarray:      # float32 (rows,), in the order of the rows; raises BadInput for a column that does not fit
+        data: Any,  # rows: pandas, polars, an Arrow table or reader, a DuckDB relation, or a path
+    ) -> np.ndarray:  # float32 (rows,), in the order of the rows; BadInput for a column that does not fit
         "The probability of each row: `encode`, then the core."
         codes, floats = encode(data, self.features)
         return run_onnx(self.core, dict(codes=codes, floats=floats))

@@ -63,7 +63,8 @@ def _isotonic(y: np.ndarray, p: np.ndarray) -> Calibrator:
 def _on_odds(kind: str, y: np.ndarray, p: np.ndarray) -> Calibrator:
     "A scale of the log odds and, for Platt, a shift, by logistic regression."
     f = LogisticRegression(C=np.inf, fit_intercept=kind == "platt").fit(log_odds(p)[:, None], y)
-    return Calibrator(kind, float(f.coef_[0, 0]), float(np.ravel(f.intercept_)[0]) if kind == "platt" else 0.0)
+    return Calibrator(kind, float(f.coef_[0, 0]),
+                      float(np.ravel(f.intercept_)[0]) if kind == "platt" else 0.0)
 
 # %% ../../nbs/06f_training.calibration.ipynb #f3b274e2
 CALIBRATORS = ("none", "temperature", "platt", "isotonic")
@@ -96,7 +97,8 @@ def score_bins(
     return np.searchsorted(np.unique(np.quantile(p, np.arange(1, bins) / bins)), p, side="right")
 
 def calibration_error(y: np.ndarray, p: np.ndarray, bins: int = 15) -> float:  # between 0 and 1
-    "Mean distance between scores and rates, by bins (Naeini, Cooper and Hauskrecht 2015; bins of equal size)."
+    """Mean distance between scores and rates, by bins (Naeini, Cooper and Hauskrecht 2015; bins of equal
+    size)."""
     return float(np.abs(np.bincount(score_bins(p, bins), weights=p - y)).sum() / len(y))
 
 # %% ../../nbs/06f_training.calibration.ipynb #1f827126

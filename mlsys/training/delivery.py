@@ -54,8 +54,9 @@ class Laps:
         names = list(self.seconds)
         return sum(self.seconds[n] for n in names[:names.index(step) + 1])
 
-# %% ../../nbs/06l_training.delivery.ipynb #73580235
-def _answers(table: pa.Table, role: str, models: Mapping[str, Predict], key: str, features: Features) -> pa.Table:
+# %% ../../nbs/06l_training.delivery.ipynb #01558497
+def _answers(table: pa.Table, role: str, models: Mapping[str, Predict], key: str,
+             features: Features) -> pa.Table:
     "What the models say of the rows of a table."
     ready = rows(table, features)
     said = {name: pa.array(predict(ready), pa.float32()) for name, predict in models.items()}
@@ -86,7 +87,7 @@ def versions(data: formats.Dataset, s: Settings) -> dict:
                 data=dict(name=data.name, rows=data.rows, manifest_sha256=sha256(manifest),
                           md5=fingerprint(data.folder), learned=learned))
 
-# %% ../../nbs/06l_training.delivery.ipynb #5dd767ce
+# %% ../../nbs/06l_training.delivery.ipynb #260d4f45
 @dataclass(frozen=True)
 class Outcome:
     "What is served, and what was measured of it."
@@ -98,45 +99,55 @@ class Outcome:
 def markdown_table(frame: pd.DataFrame) -> str:
     "A frame as a Markdown table with three decimals."
     rows = [[frame.index.name, *frame.columns], ["---"] * (len(frame.columns) + 1)]
-    rows += [[str(i), *(f"{v:.3f}" for v in row)] for i, row in zip(frame.index, frame.to_numpy(), strict=True)]
+    rows += [[str(i), *(f"{v:.3f}" for v in row)]
+             for i, row in zip(frame.index, frame.to_numpy(), strict=True)]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
-# %% ../../nbs/06l_training.delivery.ipynb #ece7fec6
+# %% ../../nbs/06l_training.delivery.ipynb #87dae634
 CARD = """# Model card: {name}
 
-**Intended use.** Probability that `{target}` is `{positive}`, from {n} columns that are known when the prediction is made.
-{mode} inference in the {place}. Not meant for data of another origin, nor for decisions about persons without an analysis of fairness.
+**Intended use.** Probability that `{target}` is `{positive}`, from {n} columns that are known when the
+prediction
+is made. {mode} inference in the {place}. Not meant for data of another origin, nor for decisions about
+persons
+without an analysis of fairness.
 
-**Data.** `{source}`, {rows:,} rows. Learned from {key} {first} to {last}: {fit:,} rows to fit, {valid:,} later rows for early stopping
-and the threshold. Tested on {key} {tests}. Not used as features: {exclude}.
+**Data.** `{source}`, {rows:,} rows. Learned from {key} {first} to {last}: {fit:,} rows to fit, {valid:,}
+later
+rows for early stopping and the threshold. Tested on {key} {tests}. Not used as features: {exclude}.
 Rows without a label or set aside by the data tests are in neither.
 
 **Model.** {kind}, with the preprocessing inside of the ONNX graph (`model.onnx`); seed {seed}.
 
-**Measured.** Area under the ROC curve on rows that none of the models learned from. Best on average: {best}; served here: {served}.
+**Measured.** Area under the ROC curve on rows that none of the models learned from. Best on
+average: {best}; served here: {served}.
 
 {table}
 
 **Threshold.** `probability >= {threshold:.4f}`, chosen for {goal} of at least {at_least} on {chosen_on}:
 precision {precision:.3f}, recall {recall:.3f} there; the goal is {kept}.
 
-**Limits.** Texts that were not seen in training count as unknown; numbers beyond the range seen are clipped. The model does not know
+**Limits.** Texts that were not seen in training count as unknown; numbers beyond the range seen are clipped.
+The model does not know
 what changed after {key} {last}; watch its inputs and, when labels arrive, its quality.
 """
 
-# %% ../../nbs/06l_training.delivery.ipynb #503a0003
+# %% ../../nbs/06l_training.delivery.ipynb #4675bef5
 def _about_data(ready: Ready) -> dict:
     "What the card says about the rows."
     data, kinds = ready.data, ready.features.kinds
     unused = [f"`{c}`" for c in data.columns if c not in kinds and c != data.target]
-    return dict(name=data.name, target=data.target, positive=data.positive, n=len(kinds), source=Path(data.source).name,
+    return dict(name=data.name, target=data.target, positive=data.positive, n=len(kinds),
+                source=Path(data.source).name,
                 rows=data.rows, key=data.key, first=data.train[0], last=data.train[-1], fit=len(ready.fit),
-                valid=len(ready.valid), tests=f"{data.test[0]} to {data.test[-1]}", exclude=", ".join(unused) or "none")
+                valid=len(ready.valid), tests=f"{data.test[0]} to {data.test[-1]}",
+                exclude=", ".join(unused) or "none")
 
 def model_card(ready: Ready, outcome: Outcome, s: Settings) -> str:
     "The model card of a run, in Markdown."
     kept = "kept" if outcome.threshold["met"] else "not reached"
-    return CARD.format(**_about_data(ready), **outcome.threshold, kept=kept, mode=s.inference.mode.capitalize(),
+    return CARD.format(**_about_data(ready), **outcome.threshold, kept=kept,
+                       mode=s.inference.mode.capitalize(),
                        place=s.location.place, seed=s.run.seed, best=outcome.aucs.loc["mean"].idxmax(),
                        served=outcome.served, kind=KINDS[outcome.served], table=markdown_table(outcome.aucs))
 
@@ -162,11 +173,12 @@ def bundle_files(ready: Ready, outcome: Outcome, s: Settings) -> dict[str, bytes
              "MODEL_CARD.md": model_card(ready, outcome, s).encode()}
     return files | ({"suite.json": suite.read_bytes()} if suite.exists() else {})
 
-# %% ../../nbs/06l_training.delivery.ipynb #be281fdc
+# %% ../../nbs/06l_training.delivery.ipynb #e0507e91
 def check_served(served: str) -> None:  # raises BadInput
     "A step of the ladder that can be deployed, or `best`."
     known = [*KINDS, "best"]
-    if served not in known: raise BadInput(f"served = '{served}': no such step of the ladder{nearest(served, known)}")
+    if served not in known:
+        raise BadInput(f"served = '{served}': no such step of the ladder{nearest(served, known)}")
 
 def choose_served(
     served: str,                   # "network", "boosting", "logistic" or "best"
@@ -180,16 +192,18 @@ def choose_served(
     score = SCORES[s.metrics.primary]
     return max((m for m in KINDS if m in models), key=lambda m: score(ready.valid.y, models[m](ready.valid)))
 
-# %% ../../nbs/06l_training.delivery.ipynb #b7587436
+# %% ../../nbs/06l_training.delivery.ipynb #37220f29
 def deploy(
     served: str,                       # name in `models`; that one must be a `Model`
     models: Mapping[str, Predict],
     ready: Ready,
     s: Settings,
 ) -> Path:                             # the chapter's folder, with `bundle/` and `predictions.parquet`
-    "Export a model, choose its threshold, let all models answer, and leave bundle and predictions for later chapters."
+    """Export a model, choose its threshold, let all models answer, and leave bundle and predictions for
+    later chapters."""
     exported = models[served].core()
-    measured = {**models, served: served_by_onnx(exported, s.run.threads)}  # what is measured is what will be served
+    measured = {**models, served: served_by_onnx(exported,
+                                                 s.run.threads)}  # what is measured is what will be served
     predictions = predict_all(measured, ready, s)
     threshold = card_threshold(measured[served], ready.valid, s)
     outcome = Outcome(served, exported, threshold, auc_by_period(predictions, ready.data.key))
@@ -198,7 +212,7 @@ def deploy(
     save_bundle(bundle_files(ready, outcome, s), out / "bundle")
     return out
 
-# %% ../../nbs/06l_training.delivery.ipynb #03bb0a73
+# %% ../../nbs/06l_training.delivery.ipynb #4ee0d0e9
 def fit_first_steps(ready: Ready, s: Settings) -> dict[str, Callable]:  # name -> model
     "The ladder as far as the first model that can be deployed."
     fit, valid, features = ready.fit, ready.valid, ready.features
@@ -210,7 +224,7 @@ def train(
     served: str = "network",     # what the bundle carries, see `choose_served`
     recipe: Recipe = Recipe(),   # of the network
     checkpoint: str | Path | None = None,  # of the network, see `fit_network`
-) -> Path:                       # the chapter's folder, with `bundle/` and `predictions.parquet`; raises BadInput
+) -> Path:  # the chapter's folder, with `bundle/` and `predictions.parquet`; raises BadInput
     "A first system, then the rest of the ladder, then the one that is served."
     check_served(served)
     ready = prepare(s)

@@ -66,7 +66,8 @@ def distil(
     checkpoint: str | os.PathLike | None = None,  # of the student, see `fit_network`
 ) -> Network:                   # the student, or `net` where that is better on the validation rows
     "A network that learns from a network and from trees."
-    recipe = replace(recipe, width=net.layers[0].out_features, embedding=max(e.embedding_dim for e in net.embeddings))
+    recipe = replace(recipe, width=net.layers[0].out_features,
+                     embedding=max(e.embedding_dim for e in net.embeddings))
     teacher = blend(lambda rows: probabilities(net, rows), boosting)
     lesson = distillation_rows(fit, teacher, seed=s.run.seed)
     exam = replace(valid, y=teacher(valid).astype(np.float64))

@@ -88,7 +88,8 @@ def as_table(
 def _read(table: pa.Table, name: str, how: Callable) -> np.ndarray:
     "A column, by one of the functions above; one that is missing or of a wrong type is named."
     try: column = table[name]
-    except KeyError: raise BadInput(f"column '{name}' is missing{nearest(name, table.column_names)}") from None
+    except KeyError:
+        raise BadInput(f"column '{name}' is missing{nearest(name, table.column_names)}") from None
     try: return how(column)
     except (BadInput, pa.ArrowException) as e: raise BadInput(f"column '{name}': {e}") from None
 
@@ -96,7 +97,8 @@ def _read(table: pa.Table, name: str, how: Callable) -> np.ndarray:
 def raw_inputs(
     data: Any,                # a table of any kind that holds the columns, in any order; or a path
     kinds: dict[str, str],    # column -> "string", "number" or "time"
-) -> dict[str, np.ndarray]:   # column -> array of shape (rows, 1); raises BadInput for a column that does not fit
+) -> dict[str,
+          np.ndarray]:   # column -> array of shape (rows, 1); raises BadInput for a column that does not fit
     "The raw columns as the graph takes them."
     table = as_table(data, list(kinds))
     return {name: _read(table, name, READ[kind]).reshape(-1, 1) for name, kind in kinds.items()}
@@ -147,8 +149,10 @@ class Lookups(NamedTuple):
 
 def lookups_of(strings: dict[str, list], numbers: dict[str, dict]) -> Lookups:
     "Dictionaries of texts, and arrays of facts."
-    texts = {c: {text: max(i, 1) for i, text in enumerate([None, "", *known])} for c, known in strings.items()}
-    arrays = [np.array([[n.get(k)] for n in numbers.values()], np.float32) for k in ("low", "high", "center", "scale")]
+    texts = {c: {text: max(i, 1) for i, text in enumerate([None, "", *known])}
+             for c, known in strings.items()}
+    arrays = [np.array([[n.get(k)] for n in numbers.values()], np.float32)
+              for k in ("low", "high", "center", "scale")]
     return Lookups(texts, *arrays, [i for i, n in enumerate(numbers.values()) if n["flag"]])
 
 # %% ../../nbs/06a_training.features.ipynb #b4b554e0
@@ -210,7 +214,8 @@ class Clock(NamedTuple):
     hour: np.ndarray     # float32, standardised; 0 where missing
 
 def read_clock(seconds: np.ndarray) -> Clock:  # since 1970, UTC
-    "Day of the week and hour of the day, by integer arithmetic (NumPy's calendar overflows at the ends of int64)."
+    """Day of the week and hour of the day, by integer arithmetic (NumPy's calendar overflows at the ends
+    of int64)."""
     missing, day = seconds == NO_TIME, seconds // 86_400
     hour = (seconds - day * 86_400) // 3_600
     weekday = day + 3 - (day + 3) // 7 * 7              # 1970-01-01 was a Thursday
@@ -242,7 +247,8 @@ def _number_blocks(table: pa.Table, names: list[str]) -> list[np.ndarray]:
     "The columns of these names, side by side."
     if not names: return []
     try: return _blocks(table.select(names))
-    except (KeyError, pa.ArrowException):  # a type that is converted one by one, or a column to complain about
+    except (KeyError,
+            pa.ArrowException):  # a type that is converted one by one, or a column to complain about
         return _blocks(pa.table({c: _read(table, c, _numbers) for c in names}))
 
 # %% ../../nbs/06a_training.features.ipynb #8c196442

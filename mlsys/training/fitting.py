@@ -27,12 +27,12 @@ from .features import Features, Rows
 from .network import Network, Recipe, deterministic, probabilities, row_loss
 from .scores import soft_scores
 
-# %% ../../nbs/06i_training.fitting.ipynb #e825cce0
+# %% ../../nbs/06i_training.fitting.ipynb #19dc2568
 @dataclass
 class State:
     "Where a training stands; it changes from step to step, and a checkpoint holds all of it."
     net: Network
-    mean: Network                                 # running mean of the weights: this one is validated and kept
+    mean: Network  # running mean of the weights: this one is validated and kept
     optimizer: torch.optim.Optimizer
     step: int = 0
     history: list = field(default_factory=list)   # per epoch: epoch, train, valid, auc
@@ -45,13 +45,15 @@ class State:
 
     def finished(self, recipe: Recipe) -> bool:
         "Is the last epoch done, or has nothing become better for long enough?"
-        return len(self.history) >= min(recipe.epochs, self.best_epoch + recipe.patience if self.history else 1)
+        return len(self.history) >= min(recipe.epochs,
+                                        self.best_epoch + recipe.patience if self.history else 1)
 
-# %% ../../nbs/06i_training.fitting.ipynb #469c3ebc
+# %% ../../nbs/06i_training.fitting.ipynb #a73c3c78
 def first_state(features: Features, recipe: Recipe) -> State:
     "A network before its first step."
     net = Network(features.codes.values(), len(features.floats), recipe)
-    return State(net, copy.deepcopy(net), torch.optim.AdamW(net.parameters(), lr=recipe.rate, weight_decay=recipe.decay))
+    return State(net, copy.deepcopy(net), torch.optim.AdamW(net.parameters(), lr=recipe.rate,
+                                                            weight_decay=recipe.decay))
 
 # %% ../../nbs/06i_training.fitting.ipynb #2526ec82
 class Learning(NamedTuple):
@@ -91,9 +93,10 @@ def run_epoch(state: State, rows: Learning, recipe: Recipe) -> float:  # mean lo
     batches = torch.randperm(len(rows.y)).split(size)
     return float(np.mean([_step(state, Learning(*(x[at] for x in rows)), recipe) for at in batches]))
 
-# %% ../../nbs/06i_training.fitting.ipynb #b3385f46
+# %% ../../nbs/06i_training.fitting.ipynb #d1755d4d
 def learn_and_validate(state: State, rows: Learning, valid: Rows, recipe: Recipe) -> None:
-    "One epoch: learn, validate, and remember the weights if they are the best so far; raises BadInput if it diverges."
+    """One epoch: learn, validate, and remember the weights if they are the best so far; raises BadInput
+    if it diverges."""
     train, epoch = run_epoch(state, rows, recipe), len(state.history) + 1
     p = probabilities(state.mean, valid)
     if not np.isfinite(p).all():
@@ -102,7 +105,7 @@ def learn_and_validate(state: State, rows: Learning, valid: Rows, recipe: Recipe
     state.history.append(dict(epoch=epoch, train=train, valid=found.log_loss, auc=found.auc))
     if state.best_epoch == epoch: state.best = copy.deepcopy(state.mean.state_dict())
 
-# %% ../../nbs/06i_training.fitting.ipynb #2b718858
+# %% ../../nbs/06i_training.fitting.ipynb #8045f0c5
 def _sum(parts: Sequence[bytes]) -> str: return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 def _array_parts(x: np.ndarray) -> tuple[bytes, bytes]:
@@ -119,7 +122,8 @@ def fingerprint(
     "What a training depends on. How long it may last is left out: a longer one begins like a shorter one."
     plan = {k: v for k, v in asdict(recipe).items() if k not in ("epochs", "patience")}
     arrays = [fit.codes, fit.floats, fit.y, valid.codes, valid.floats, valid.y, weights]
-    code = (Network.__init__, Network.forward, row_loss, first_state, _step, run_epoch, _follow, probabilities)
+    code = (Network.__init__, Network.forward, row_loss, first_state, _step, run_epoch, _follow,
+            probabilities)
     return dict(settings=_sum([json.dumps([plan, s.run.seed, s.run.threads]).encode()]),
                 data=_sum([part for x in arrays for part in _array_parts(x)]),
                 code=_sum([torch.__version__.encode(), *(inspect.getsource(f).encode() for f in code)]))
@@ -145,12 +149,13 @@ class Checkpoint(NamedTuple):
         "The tensors of one part."
         return {k.removeprefix(f"{name}/"): v for k, v in self.tensors.items() if k.startswith(f"{name}/")}
 
-# %% ../../nbs/06i_training.fitting.ipynb #9723bc2d
+# %% ../../nbs/06i_training.fitting.ipynb #90fe587b
 def read_checkpoint(path: str | os.PathLike) -> Checkpoint:  # raises BadInput
     "Notes and tensors of a checkpoint."
     try:
         with safetensors.safe_open(path, "pt") as file:
-            notes, tensors = json.loads(file.metadata()["notes"]), {k: file.get_tensor(k) for k in file.keys()}
+            notes = json.loads(file.metadata()["notes"])
+            tensors = {k: file.get_tensor(k) for k in file.keys()}
         return Checkpoint(notes["mark"], notes["step"], notes["history"], tensors)
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError):
         raise BadInput(f"{shown(path)}: not a readable checkpoint; delete it to start anew") from None
@@ -193,12 +198,13 @@ def draw_losses(ax, history: pd.DataFrame) -> None:
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.legend(loc="best")
 
-# %% ../../nbs/06i_training.fitting.ipynb #5b273ebc
+# %% ../../nbs/06i_training.fitting.ipynb #488a99d0
 def _terminal_curve(epochs: int, stop: contextlib.ExitStack) -> Callable:
     "A bar with a curve; gone at the end."
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    columns = TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TextColumn("{task.fields[curve]}")
+    curve = TextColumn("{task.fields[curve]}")
+    columns = TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), curve
     console = Console(stderr=True, force_jupyter=False)
     bar = stop.enter_context(Progress(*columns, console=console, transient=True))
     task = bar.add_task("training the network", total=epochs, curve="")
@@ -220,11 +226,12 @@ def _figure_curve(epochs: int, stop: contextlib.ExitStack) -> Callable:
         handle.update(fig)
     return show
 
-# %% ../../nbs/06i_training.fitting.ipynb #bfa17b87
+# %% ../../nbs/06i_training.fitting.ipynb #295223bc
 def looked_at() -> str:  # "figure", "terminal" or ""
     "Where somebody would see a training: a notebook opened in Jupyter, a terminal, or nowhere."
-    if not type(sys.stderr).__module__.startswith("ipykernel"): return "terminal" if sys.stderr.isatty() else ""
-    opened = "JPY_SESSION_NAME" in os.environ  # Jupyter's server names the notebook of a session; papermill does not
+    if not type(sys.stderr).__module__.startswith("ipykernel"):
+        return "terminal" if sys.stderr.isatty() else ""
+    opened = "JPY_SESSION_NAME" in os.environ  # Jupyter's server names the notebook; papermill does not
     return "figure" if opened and os.environ.get("MLSYS_STAGED") != "1" else ""
 
 def _no_curve(epochs: int, stop: contextlib.ExitStack) -> Callable: return lambda history: None
@@ -238,7 +245,7 @@ def loss_curve(
     ways = {"terminal": _terminal_curve, "figure": _figure_curve, "": _no_curve}
     with contextlib.ExitStack() as stop: yield ways[looked_at() if where is None else where](epochs, stop)
 
-# %% ../../nbs/06i_training.fitting.ipynb #6f78ed0f
+# %% ../../nbs/06i_training.fitting.ipynb #b94621be
 def check_labels(fit: Rows, valid: Rows) -> None:
     "Raises BadInput for rows that nothing can be learned from."
     for y, what in ((fit.y, "rows to fit"), (valid.y, "validation rows")):
@@ -254,10 +261,12 @@ def checked_weights(
 ) -> np.ndarray:                 # float32 (rows,), mean 1; raises BadInput
     "Weights of the rows to fit."
     w = np.ones(rows) if weights is None else np.asarray(weights, np.float64)
-    if w.shape != (rows,): raise BadInput(f"weights: {rows} rows to fit need as many weights, not an array of shape {w.shape}")
+    if w.shape != (rows,):
+        raise BadInput(f"weights: {rows} rows to fit need as many weights, not an array of shape {w.shape}")
     if (bad := np.flatnonzero(~(np.isfinite(w) & (w >= 0)))).size:
         raise BadInput(f"weights: row {bad[0]} weighs {w[bad[0]]}; a weight is a finite number, zero or more")
-    if not w.sum() > 0: raise BadInput("weights: they sum to zero, so no row would count; give some rows a weight")
+    if not w.sum() > 0:
+        raise BadInput("weights: they sum to zero, so no row would count; give some rows a weight")
     return (w / w.mean()).astype(np.float32)
 
 # %% ../../nbs/06i_training.fitting.ipynb #807a428f

@@ -58,14 +58,15 @@ def hour_ops(g: Graph, hour: str) -> str:
     return g.add("Mul", g.add("Sub", g.add("Cast", hour, to=TensorProto.FLOAT), g.const(NOON, np.float32)),
                  g.const(SIXTH, np.float32))
 
-# %% ../../nbs/06c_training.graph.ipynb #1a65c712
+# %% ../../nbs/06c_training.graph.ipynb #bd034ce4
 def time_ops(g: Graph, name: str) -> tuple[str, str]:  # weekday (a code), hour (a float)
     "Seconds since 1970 to the code of the weekday and the standardised hour."
     missing = g.add("Equal", name, g.const(NO_TIME, np.int64))
     week = g.add("Mod", name, g.const(604_800, np.int64))
     day = g.add("Div", week, g.const(86_400, np.int64))
     weekday = weekday_ops(g, day)
-    hour = g.add("Div", g.add("Sub", week, g.add("Mul", day, g.const(86_400, np.int64))), g.const(3_600, np.int64))
+    hour = g.add("Div", g.add("Sub", week, g.add("Mul", day, g.const(86_400, np.int64))),
+                 g.const(3_600, np.int64))
     scaled = hour_ops(g, hour)
     return (g.add("Where", missing, g.const(1, np.int64), weekday),
             g.add("Where", missing, g.const(0, np.float32), scaled))
@@ -96,7 +97,7 @@ def _side_by_side(g: Graph, parts: list[str], kind: int, first: str) -> str:
     zero = helper.make_tensor("zero", kind, [1], [0])
     return g.add("Concat", *(parts or [g.add("ConstantOfShape", g.add("Shape", first), value=zero)]), axis=1)
 
-# %% ../../nbs/06c_training.graph.ipynb #a0b37496
+# %% ../../nbs/06c_training.graph.ipynb #91bdaf9f
 def prepare_graph(
     features: Features,
     ir_version: int = 10,   # of the format: that of the core it is merged with
@@ -108,13 +109,15 @@ def prepare_graph(
     if features.time:
         weekday, hour = time_ops(g, features.time)
         codes, floats = [*codes, weekday], [*floats, hour]
-    outputs = [tensor_info(_side_by_side(g, codes, TensorProto.INT64, first), TensorProto.INT64, len(features.codes)),
-               tensor_info(_side_by_side(g, floats, TensorProto.FLOAT, first), TensorProto.FLOAT, len(features.floats))]
+    outputs = [tensor_info(_side_by_side(g, codes, TensorProto.INT64, first), TensorProto.INT64,
+                           len(features.codes)),
+               tensor_info(_side_by_side(g, floats, TensorProto.FLOAT, first), TensorProto.FLOAT,
+                           len(features.floats))]
     inputs = [tensor_info(c, ONNX_TYPES[k], 1) for c, k in features.kinds.items()]
     graph = helper.make_graph(g.nodes, "prepare", inputs, outputs, g.constants)
     return helper.make_model(graph, opset_imports=OPSETS, ir_version=ir_version)
 
-# %% ../../nbs/06c_training.graph.ipynb #41d8eee4
+# %% ../../nbs/06c_training.graph.ipynb #293893d6
 def session(
     model: bytes,      # a serialised ONNX model
     threads: int = 2,
@@ -133,14 +136,16 @@ def run_onnx(
 ) -> np.ndarray:                    # float32 (rows,)
     "Probabilities of rows."
     n = len(next(iter(inputs.values())))
-    parts = [session.run(None, {c: v[i:i + batch] for c, v in inputs.items()})[0][:, 0] for i in range(0, n, batch)]
+    parts = [session.run(None, {c: v[i:i + batch] for c, v in inputs.items()})[0][:, 0]
+             for i in range(0, n, batch)]
     return np.concatenate(parts or [np.zeros(0, np.float32)])
 
-# %% ../../nbs/06c_training.graph.ipynb #ad279e1d
+# %% ../../nbs/06c_training.graph.ipynb #a9980340
 def _plain(model: onnx.ModelProto) -> onnx.ModelProto:
     "Remove the exporter's notes about where it ran."
     graph = model.graph
-    for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+    for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info,
+                 *graph.initializer):
         part.ClearField("metadata_props")
         part.ClearField("doc_string")
     model.producer_name = "mlsys"
@@ -150,20 +155,22 @@ def _plain(model: onnx.ModelProto) -> onnx.ModelProto:
 def core_graph(
     g: Graph,            # operators from `codes` and `floats` to `probability`
     features: Features,
-) -> onnx.ModelProto:    # inputs `codes` int64 (rows, ...), `floats` float32 (rows, ...); output `probability` (rows, 1)
+) -> onnx.ModelProto:  # `codes` int64 (rows, ...), `floats` float32 (rows, ...) in, `probability` out
     "A core that was put together by hand."
     inputs = [tensor_info("codes", TensorProto.INT64, len(features.codes)),
               tensor_info("floats", TensorProto.FLOAT, len(features.floats))]
-    graph = helper.make_graph(g.nodes, "core", inputs, [tensor_info("probability", TensorProto.FLOAT, 1)], g.constants)
+    graph = helper.make_graph(g.nodes, "core", inputs, [tensor_info("probability", TensorProto.FLOAT, 1)],
+                              g.constants)
     return _plain(helper.make_model(graph, opset_imports=OPSETS, ir_version=10))
 
-# %% ../../nbs/06c_training.graph.ipynb #b76d3bf4
+# %% ../../nbs/06c_training.graph.ipynb #28b06d50
 def export_model(
     core_model: onnx.ModelProto,
     features: Features,
-) -> onnx.ModelProto:  # raw columns in, `probability` (rows, 1) out; raises BadInput where a column has that name
+) -> onnx.ModelProto:  # raw columns in, `probability` (rows, 1) out; raises BadInput for that name
     "Preprocessing and core as one graph, checked."
-    if "probability" in features.kinds: raise BadInput("rename the column 'probability': the model's answer has that name")
+    if "probability" in features.kinds:
+        raise BadInput("rename the column 'probability': the model's answer has that name")
     prepare = prepare_graph(features, core_model.ir_version)
     inner = compose.add_prefix(core_model, unused("core:", features.kinds))
     pairs = zip(prepare.graph.output, inner.graph.input, strict=True)

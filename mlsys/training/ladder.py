@@ -50,7 +50,8 @@ def _number_bin(rows: Rows, name: str, edges: np.ndarray) -> np.ndarray:
 def bins_of(features: Features, fit: Rows) -> dict[str, Callable[[Rows], np.ndarray]]:
     "For each column, a function from rows to small whole numbers."
     hour = {"hour of day": _hour_bin} if features.time else {}
-    numbers = {c: partial(_number_bin, name=c, edges=_number_edges(fit.raw[c][:, 0])) for c in features.numbers}
+    numbers = {c: partial(_number_bin, name=c, edges=_number_edges(fit.raw[c][:, 0]))
+               for c in features.numbers}
     return {c: partial(_code_bin, i=i) for i, c in enumerate(features.codes)} | hour | numbers
 
 # %% ../../nbs/06g_training.ladder.ipynb #4ee01287
@@ -61,7 +62,9 @@ def rate_table(
 ) -> Predict:
     "Smoothed rate by cell."
     sizes = [int(b(fit).max()) + 2 for b in bins]  # one more, for values that no row to fit has
-    def cell(r): return np.ravel_multi_index([np.minimum(b(r), n - 1) for b, n in zip(bins, sizes, strict=True)], sizes)
+    def cell(r):
+        return np.ravel_multi_index([np.minimum(b(r), n - 1) for b, n in zip(bins, sizes, strict=True)],
+                                    sizes)
     at, prior = cell(fit), fit.y.mean()
     n, yes = (np.bincount(at, w, minlength=math.prod(sizes)) for w in (None, fit.y))
     rate = ((yes + weight * prior) / (n + weight)).astype(np.float32)
@@ -93,7 +96,8 @@ def fit_rate(
     return RateModel(table(names), names)
 
 # %% ../../nbs/06g_training.ladder.ipynb #20956e7e
-KINDS = {"logistic": "Logistic regression on codes and standardised numbers", "boosting": "Gradient-boosted trees",
+KINDS = {"logistic": "Logistic regression on codes and standardised numbers",
+         "boosting": "Gradient-boosted trees",
          "network": "Embeddings and a network of two hidden layers"}  # what can be deployed
 
 @dataclass(frozen=True)
@@ -101,7 +105,8 @@ class Model:
     "A fitted model: a function from `Rows` to probabilities that also knows how to make its core."
     predict: Predict = field(repr=False)
     core: Callable[[], onnx.ModelProto] = field(repr=False)  # `codes`, `floats` to `probability`
-    fitted: Any = field(default=None, repr=False)            # what was fitted, for whoever asks for its details
+    fitted: Any = field(default=None,
+                        repr=False)            # what was fitted, for whoever asks for its details
     def __call__(self, rows: Rows) -> np.ndarray: return self.predict(rows)
 
 def least_loss(models: Sequence[Model], valid: Rows) -> Model:
@@ -129,7 +134,8 @@ def logistic_core(
 ) -> onnx.ModelProto:
     "A logistic regression as a core."
     g, n, first = Graph(), len(features.floats), first_codes(features)
-    looked_up = g.add("Gather", g.const(weights[n:], np.float32), g.add("Add", "codes", g.const(first, np.int64)))
+    looked_up = g.add("Gather", g.const(weights[n:], np.float32),
+                      g.add("Add", "codes", g.const(first, np.int64)))
     linear = g.add("MatMul", "floats", g.const(weights[:n, None], np.float32))
     both = g.add("Add", linear, g.add("ReduceSum", looked_up, g.const([1], np.int64), keepdims=1))
     g.add("Sigmoid", g.add("Add", both, g.const(bias, np.float32)), output="probability")
@@ -158,14 +164,16 @@ def rounded_down(x: np.ndarray) -> np.ndarray:  # float32
     return np.where(near > x, np.nextafter(near, np.float32(-np.inf)), near)
 
 class TreeContainer:
-    "skl2onnx's container of operators; trees that pass get thresholds rounded down, and flags that are integers."
+    """skl2onnx's container of operators; trees that pass get thresholds rounded down, and flags that are
+    integers."""
     def __init__(self, inner, thresholds: np.ndarray): self.inner, self.thresholds = inner, thresholds
     def __getattr__(self, name): return getattr(self.inner, name)
 
     def add_node(self, op: str, *args, **more):
         if "nodes_values" in more:
             more["nodes_values"] = rounded_down(self.thresholds)
-            more["nodes_missing_value_tracks_true"] = [int(v) for v in more["nodes_missing_value_tracks_true"]]
+            more["nodes_missing_value_tracks_true"] = [int(v)
+                                                       for v in more["nodes_missing_value_tracks_true"]]
         self.inner.add_node(op, *args, **more)
 
 # %% ../../nbs/06g_training.ladder.ipynb #b7787e39
@@ -174,8 +182,10 @@ def convert_trees(scope, operator, container) -> None:
     from skl2onnx.operator_converters.random_forest import convert_sklearn_random_forest_classifier as convert
     nodes = np.concatenate([tree.nodes for (tree,) in operator.raw_operator._predictors])
     if nodes["is_categorical"].any():
-        raise BadInput("trees that split on sets of categories have no ONNX form; fit without categorical_features")
-    convert(scope, operator, TreeContainer(container, np.where(nodes["is_leaf"], 0.0, nodes["num_threshold"])))
+        raise BadInput("trees that split on sets of categories have no ONNX form; fit without "
+                       "categorical_features")
+    convert(scope, operator, TreeContainer(container,
+                                           np.where(nodes["is_leaf"], 0.0, nodes["num_threshold"])))
 
 def trees_node(
     model: HistGradientBoostingClassifier,  # of two classes, fitted
@@ -186,7 +196,8 @@ def trees_node(
     from skl2onnx.common.shape_calculator import calculate_linear_classifier_output_shapes as shapes
     kind, inputs = type(model), [("x", FloatTensorType([None, model.n_features_in_]))]
     made = convert_sklearn(model, initial_types=inputs, target_opset={"": 20, "ai.onnx.ml": 3},
-                           custom_conversion_functions={kind: convert_trees}, custom_shape_calculators={kind: shapes})
+                           custom_conversion_functions={kind: convert_trees},
+                           custom_shape_calculators={kind: shapes})
     return next(n for n in made.graph.node if n.op_type == "TreeEnsembleClassifier")
 
 # %% ../../nbs/06g_training.ladder.ipynb #95ed8b54

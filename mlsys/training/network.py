@@ -23,7 +23,7 @@ from .features import Features, Rows
 from .graph import Graph, core_graph
 from .ladder import first_codes
 
-# %% ../../nbs/06h_training.network.ipynb #996f5950
+# %% ../../nbs/06h_training.network.ipynb #bffdbb7e
 @dataclass(frozen=True)
 class Recipe:
     "Choices of the network and its training."
@@ -33,7 +33,7 @@ class Recipe:
     unknown: float = 0.02     # share of codes replaced by "unknown", so that it learns what to do with news
     rate: float = 5e-3        # learning rate
     decay: float = 0.1        # weight decay
-    average: float = 0.998    # the weights that are kept are a running mean over about 1 / (1 - average) steps
+    average: float = 0.998  # the weights that are kept are a running mean over about 1 / (1 - average) steps
     batch: int = 1024         # rows per step, fewer for small tables
     epochs: int = 30          # passes over the rows, at most
     patience: int = 4         # epochs without improvement before it stops
@@ -80,7 +80,7 @@ def probabilities(
     with torch.no_grad():
         return np.concatenate([said(i) for i in range(0, len(rows), batch)] or [np.zeros(0, np.float32)])
 
-# %% ../../nbs/06h_training.network.ipynb #b4003af3
+# %% ../../nbs/06h_training.network.ipynb #88d8f0ad
 def row_loss(
     z: torch.Tensor,         # logits (rows,)
     y: torch.Tensor,         # answers (rows,), 1 or 0, or a probability between them
@@ -89,7 +89,9 @@ def row_loss(
 ) -> torch.Tensor:           # (rows,), in nats
     "Log loss of each row, weighted and focused (Lin et al. 2017, without their second weight)."
     loss = nn.functional.binary_cross_entropy_with_logits(z, y, reduction="none")
-    if gamma: loss = loss * (y - torch.sigmoid(z)).abs().clamp(min=1e-6) ** gamma  # the clamp keeps the gradient finite
+    if gamma:
+        loss = loss * (y
+                       - torch.sigmoid(z)).abs().clamp(min=1e-6) ** gamma  # a finite gradient
     return loss if positive == 1 else loss * (1 + (positive - 1) * y)
 
 # %% ../../nbs/06h_training.network.ipynb #5a092295
@@ -133,7 +135,7 @@ def _first_matrix(weight: np.ndarray, widths: list[int]) -> np.ndarray:
 
 def _numpy(tensor: torch.Tensor) -> np.ndarray: return tensor.detach().numpy()
 
-# %% ../../nbs/06h_training.network.ipynb #8e6e2eb9
+# %% ../../nbs/06h_training.network.ipynb #dfb66e86
 def export_core(net: Network, features: Features) -> onnx.ModelProto:  # `codes` and `floats` to `probability`
     "The numeric core, by hand: one lookup in a table of all embeddings, one product per layer."
     dense = [m for m in net.layers if isinstance(m, nn.Linear)]
@@ -147,6 +149,7 @@ def export_core(net: Network, features: Features) -> onnx.ModelProto:  # `codes`
     flat = g.add("Reshape", embedded, g.const([-1, max(widths) * len(widths)], np.int64))
     x = g.add("Concat", flat, "floats", axis=1)
     for i, (w, b) in enumerate(zip(matrices, biases, strict=True)):
-        x = g.add("Gemm", g.add("Relu", x) if i else x, g.const(w, np.float32), g.const(b, np.float32), transB=1)
+        x = g.add("Gemm", g.add("Relu", x) if i else x, g.const(w, np.float32), g.const(b, np.float32),
+                  transB=1)
     g.add("Sigmoid", x, output="probability")
     return core_graph(g, features)

@@ -46,12 +46,13 @@ def auc(
     steps = np.flatnonzero(np.r_[True, p[1:] != p[:-1]])  # where a new score begins
     return float(step_auc(np.add.reduceat(w * y, steps), np.add.reduceat(w * (1 - y), steps)))
 
-# %% ../../nbs/06e_training.scores.ipynb #af38b351
+# %% ../../nbs/06e_training.scores.ipynb #08355d1e
 def negative_log_loss(y: np.ndarray, p: np.ndarray) -> float:  # in nats per row
     "Minus the log loss, so that more is better."
     return -log_loss(y, p, labels=[0, 1])
 
-SCORES: dict[str, Callable] = {"auc": auc, "average_precision": average_precision_score, "log_loss": negative_log_loss}
+SCORES: dict[str, Callable] = {"auc": auc, "average_precision": average_precision_score,
+                               "log_loss": negative_log_loss}
 
 # %% ../../nbs/06e_training.scores.ipynb #5a78951b
 class SoftScores(NamedTuple):
@@ -82,7 +83,7 @@ def precision_recall(
     last = np.flatnonzero(np.r_[p[1:] != p[:-1], True])  # equal probabilities are decided alike
     return PrecisionRecall(p[last], hits[last] / (last + 1), hits[last] / hits[-1])
 
-# %% ../../nbs/06e_training.scores.ipynb #9e9a6385
+# %% ../../nbs/06e_training.scores.ipynb #ccc763a2
 def _check_answers(y: np.ndarray, p: np.ndarray) -> None:
     "A threshold is chosen from finite probabilities of rows of both classes."
     if len(y) != len(p) or not np.isfinite(p).all():
@@ -95,24 +96,27 @@ def choose_threshold(
     goal: str,        # "recall" or "precision"
     at_least: float,  # level to keep, between 0 and 1
 ) -> dict:            # threshold, precision, recall, met; raises BadInput
-    "The threshold that keeps the goal and gives most of the other quantity; the nearest one where none keeps it."
+    """The threshold that keeps the goal and gives most of the other quantity; the nearest one where none
+    keeps it."""
     _check_answers(y, p)
     curve = precision_recall(np.asarray(y, float), np.asarray(p))
     this, other = (curve.recall, curve.precision) if goal == "recall" else (curve.precision, curve.recall)
     kept = this >= at_least
     best_kept = np.lexsort((curve.threshold, this, np.where(kept, other, -1.0)))[-1]
     i = best_kept if kept.any() else np.lexsort((other, this))[-1]
-    return dict(threshold=float(curve.threshold[i]), precision=float(curve.precision[i]), recall=float(curve.recall[i]),
+    return dict(threshold=float(curve.threshold[i]), precision=float(curve.precision[i]),
+                recall=float(curve.recall[i]),
                 met=bool(kept.any()))
 
-# %% ../../nbs/06e_training.scores.ipynb #4375f1f9
+# %% ../../nbs/06e_training.scores.ipynb #dc59a3a3
 def card_threshold(
     predict: Callable[[Rows], np.ndarray],
     valid: Rows,
     s: Settings,
 ) -> dict:  # as in thresholds.json of a bundle
     "The threshold that the design card asks for, chosen on the validation rows."
-    asked = dict(goal=s.metrics.goal, at_least=s.metrics.at_least, chosen_on="the latest rows of the training periods")
+    asked = dict(goal=s.metrics.goal, at_least=s.metrics.at_least,
+                 chosen_on="the latest rows of the training periods")
     return asked | choose_threshold(valid.y, predict(valid), s.metrics.goal, s.metrics.at_least)
 
 # %% ../../nbs/06e_training.scores.ipynb #1f900dc0
@@ -130,13 +134,13 @@ def auc_by_period(
     table = pd.DataFrame([{m: auc(g.y, g[m]) for m in names} for g in groups.values()], list(groups), names)
     return pd.concat([table, table.mean().to_frame("mean").T]).rename_axis(key)
 
-# %% ../../nbs/06e_training.scores.ipynb #21e6001d
+# %% ../../nbs/06e_training.scores.ipynb #753d7165
 def pairs_by_block(
     y: np.ndarray,      # (rows,): truth, 1 or 0
     p: np.ndarray,      # (rows,): scores
     block: np.ndarray,  # (rows,): number of the block, counting up from 0
     n: int,             # blocks
-) -> np.ndarray:        # (n, n): positive rows of one block that score above negative rows of another; a tie counts half
+) -> np.ndarray:  # (n, n): positives of a block that score above negatives of another; a tie is a half
     "Pairs won."
     positive, won = y == 1, np.zeros((n, n))
     for j in range(n):
@@ -170,13 +174,15 @@ class Lead(NamedTuple):
     low: float   # its 95 % interval
     high: float
 
-# %% ../../nbs/06e_training.scores.ipynb #c25a88a0
-def _gaps(frame: pd.DataFrame, a: str, b: str, draws: int, random: np.random.Generator) -> np.ndarray:  # (1 + draws,)
+# %% ../../nbs/06e_training.scores.ipynb #8c52cd75
+def _gaps(frame: pd.DataFrame, a: str, b: str, draws: int,
+          random: np.random.Generator) -> np.ndarray:  # (1 + draws,)
     "AUC of a minus AUC of b in one period, for the sample and for each draw."
     names, block = np.unique(frame.block, return_inverse=True)
     drawn, y = draw_blocks(len(names), draws, random), frame.y.to_numpy()
     with np.errstate(invalid="ignore"):  # a draw without one of the classes is NaN
-        return redrawn_auc(y, frame[a].to_numpy(), block, drawn) - redrawn_auc(y, frame[b].to_numpy(), block, drawn)
+        return redrawn_auc(y, frame[a].to_numpy(), block, drawn) - redrawn_auc(y, frame[b].to_numpy(), block,
+                                                                               drawn)
 
 def auc_lead(
     predictions: pa.Table,  # as in `auc_by_period`
@@ -186,7 +192,8 @@ def auc_lead(
     draws: int = 400,
     seed: int = 0,
 ) -> Lead:                  # NaN where no test period holds both classes
-    "By how much one model ranks later rows better than another (percentile bootstrap of blocks within periods)."
+    """By how much one model ranks later rows better than another (percentile bootstrap of blocks within
+    periods)."""
     frame, random = predictions.to_pandas().assign(block=blocks), np.random.default_rng(seed)
     periods = [g for _, g in frame[frame.role == "test"].groupby(key) if g.y.nunique() == 2]
     if not periods: return Lead(math.nan, math.nan, math.nan)

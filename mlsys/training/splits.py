@@ -30,7 +30,8 @@ def feature_columns(
     leaks = core.read_json(path) if path.exists() else {}
     columns = [c for c in data.features if c not in leaks]
     if not columns and not data.time:
-        raise BadInput(f"{shown(s.data.source)}: no feature is left after [data] exclude and {len(leaks)} suspected leaks; free some")
+        raise BadInput(f"{shown(s.data.source)}: no feature is left after [data] exclude and {len(leaks)} "
+                       f"suspected leaks; free some")
     return [*columns, *([data.time] if data.time else [])]
 
 # %% ../../nbs/06b_training.splits.ipynb #b9e052e2
@@ -47,7 +48,8 @@ def labelled(
 ) -> pa.Table:          # the features, `_row`, the key and `y` (float, 1 or 0), in order of time
     "Rows of these periods that have a label and passed the data tests."
     columns = feature_columns(data, s)
-    if "y" in columns: raise BadInput(f"{shown(s.data.source)}: rename the feature 'y'; the predictions need that name")
+    if "y" in columns:
+        raise BadInput(f"{shown(s.data.source)}: rename the feature 'y'; the predictions need that name")
     table = data.read([*columns, data.target, "_row", data.key], periods)
     y = data.labels(table)
     keep = ~np.isnan(y) & ~_set_aside(table, s)
@@ -68,7 +70,8 @@ def split(
     last_of_class = [np.flatnonzero(y == v).max(initial=0) for v in (0, 1)]
     cut = min(int(len(y) * (1 - share)), *last_of_class)
     if len(np.unique(y[:cut])) < 2:
-        raise BadInput(f"of {len(y)} rows to learn from, the first {cut} hold one class only; set [data] train to more periods")
+        raise BadInput(f"of {len(y)} rows to learn from, the first {cut} hold one class only; set [data] "
+                       f"train to more periods")
     return Split(table.slice(0, cut), table.slice(cut))
 
 # %% ../../nbs/06b_training.splits.ipynb #e8439ba9

@@ -26,9 +26,11 @@ from .fitting import fit_network
 from .network import Recipe
 from .splits import prepare
 
-# %% ../../nbs/06k_training.tuning.ipynb #fdf2fcf7
-SPACE = dict(width=(32, 64, 128, 256), embedding=(2, 4, 8, 16), dropout=(0.1, 0.3, 0.5, 0.6), unknown=(0.0, 0.02, 0.1),
-             blank=(0.0, 0.1, 0.2, 0.3), rate=(2e-3, 5e-3, 1e-2), decay=(0.01, 0.1, 0.3), average=(0.99, 0.998))
+# %% ../../nbs/06k_training.tuning.ipynb #5b02e5dc
+SPACE = dict(width=(32, 64, 128, 256), embedding=(2, 4, 8, 16), dropout=(0.1, 0.3, 0.5, 0.6),
+             unknown=(0.0, 0.02, 0.1),
+             blank=(0.0, 0.1, 0.2, 0.3), rate=(2e-3, 5e-3, 1e-2), decay=(0.01, 0.1, 0.3),
+             average=(0.99, 0.998))
 
 def draw_recipes(
     space: Mapping[str, Sequence],  # field of `Recipe` -> the values it may take
@@ -44,20 +46,22 @@ def draw_recipes(
         picked = {k: v[i] for (k, v), i in zip(space.items(), np.unravel_index(at, sizes), strict=True)}
         if (drawn := replace(start, **picked)) != start: yield drawn
 
-# %% ../../nbs/06k_training.tuning.ipynb #66c42978
+# %% ../../nbs/06k_training.tuning.ipynb #abe1439f
 def search_cost(
     seconds: float,
     s: Settings,
 ) -> float:  # money; raises BadInput
     "What a search costs; one that costs more than the card's month is refused."
     cost, limit = seconds / 3600 * s.constraints.price_per_hour, s.constraints.budget_per_month
-    if not 0 < seconds < math.inf: raise BadInput(f"search: a budget of {seconds} seconds; give a positive number")
+    if not 0 < seconds < math.inf:
+        raise BadInput(f"search: a budget of {seconds} seconds; give a positive number")
     if cost > limit:
-        raise BadInput(f"search: {seconds / 3600:,.0f} hours cost {cost:,.0f}, more than [constraints] budget_per_month = "
+        raise BadInput(f"search: {seconds / 3600:,.0f} hours cost {cost:,.0f}, more than [constraints] "
+                       f"budget_per_month = "
                        f"{limit:g}; search for a shorter time")
     return cost
 
-# %% ../../nbs/06k_training.tuning.ipynb #c232da26
+# %% ../../nbs/06k_training.tuning.ipynb #41990ee1
 SCRIPT = "from mlsys.training.tuning import trial\ntrial()\n"
 NOT_COMMITTED = "/rows.safetensors\n/setup.json\n/checkpoints\n"
 ARRAYS = ("codes", "floats", "y")
@@ -67,25 +71,28 @@ def search_repository(
     budget_seconds: float,
     s: Settings,
     recipe: Recipe,
-) -> None:                  # raises BadInput for a budget that the card does not grant, before anything is written
+) -> None:  # raises BadInput for a budget that the card does not grant, before anything is written
     "A place for experiments whose script trains the recipe of params.yaml, and the rows beside it."
     search_cost(budget_seconds, s)
     shutil.rmtree(folder, ignore_errors=True)
     ready = prepare(s)
     versioning.experiment_repo(folder, SCRIPT, asdict(recipe))
     (folder / ".gitignore").write_text(NOT_COMMITTED)
-    core.write_json(folder / "setup.json", dict(features=asdict(ready.features), seed=s.run.seed, threads=s.run.threads))
+    core.write_json(folder / "setup.json", dict(features=asdict(ready.features), seed=s.run.seed,
+                                                threads=s.run.threads))
     sides = dict(fit=ready.fit, valid=ready.valid)
     arrays = {f"{side}.{k}": getattr(rows, k) for side, rows in sides.items() for k in ARRAYS}
     safetensors.numpy.save_file(arrays, folder / "rows.safetensors")
 
-# %% ../../nbs/06k_training.tuning.ipynb #ce6a81c4
+# %% ../../nbs/06k_training.tuning.ipynb #0af44eee
 def checkpoint_name(recipe: Recipe) -> str:
     "One file for all trials of a recipe, however long they last."
-    return hashlib.sha256(repr(replace(recipe, epochs=0, patience=0)).encode()).hexdigest()[:12] + ".safetensors"
+    timeless = repr(replace(recipe, epochs=0, patience=0)).encode()
+    return hashlib.sha256(timeless).hexdigest()[:12] + ".safetensors"
 
 def trial() -> None:
-    "What the stage of a search does, in its folder: train the recipe of params.yaml, or go on where a shorter trial stopped."
+    """What the stage of a search does, in its folder: train the recipe of params.yaml, or go on where a
+    shorter trial stopped."""
     import yaml
     recipe, setup = Recipe(**yaml.safe_load(Path("params.yaml").read_text())), core.read_json("setup.json")
     arrays, start = safetensors.numpy.load_file("rows.safetensors"), time.perf_counter()
@@ -111,16 +118,19 @@ class Rung(NamedTuple):
 
 RUNGS = (Rung(2, 0.5), Rung(6, 0.75), Rung(None, 1.0))
 
-# %% ../../nbs/06k_training.tuning.ipynb #40b6197b
-def _run_rung(number: int, rung: Rung, recipes: Iterator[Recipe], folder: Path, start: float, deadline: float, slowest: float,
+# %% ../../nbs/06k_training.tuning.ipynb #2135474e
+def _run_rung(number: int, rung: Rung, recipes: Iterator[Recipe], folder: Path, start: float, deadline: float,
+              slowest: float,
               ) -> list[dict]:
-    "Trials of one round, until a further one, as slow as the slowest so far, would not end before the deadline."
+    """Trials of one round, until a further one, as slow as the slowest so far, would not end before the
+    deadline."""
     done = []
     for i, recipe in enumerate(recipes):
         if slowest and time.perf_counter() + slowest > deadline: break
         shorter = replace(recipe, epochs=min(recipe.epochs, rung.epochs or recipe.epochs))
         result = run_trial(folder, f"rung{number}-{i}", shorter)
-        done.append(dict(rung=number, at=time.perf_counter() - start, **result, **asdict(shorter), recipe=recipe))
+        done.append(dict(rung=number, at=time.perf_counter() - start, **result, **asdict(shorter),
+                         recipe=recipe))
         slowest = max(slowest, result["seconds"])
     return done
 
@@ -129,15 +139,16 @@ def _best_third(trials: list[dict]) -> list[Recipe]:
     ranked = sorted(trials, key=lambda t: t["valid"])
     return [t["recipe"] for t in ranked[:math.ceil(len(trials) / 3)]]
 
-# %% ../../nbs/06k_training.tuning.ipynb #07936861
+# %% ../../nbs/06k_training.tuning.ipynb #dd32b90c
 def search(
     s: Settings,
     budget_seconds: float,                # time for all of it
     space: Mapping[str, Sequence] = SPACE,
     recipe: Recipe = Recipe(),            # where to begin
     rungs: Sequence[Rung] = RUNGS,
-) -> pd.DataFrame:                        # a row per trial: rung, at (seconds), valid, auc, epoch, seconds, and the recipe
-    "Search for a better recipe by random draws and successive halving, each trial an experiment under build/training/search."
+) -> pd.DataFrame:  # a row per trial: rung, at (seconds), valid, auc, epoch, seconds, and the recipe
+    """Search for a better recipe by random draws and successive halving, each trial an experiment under
+    build/training/search."""
     start, folder = time.perf_counter(), (core.out_folder(s, "training") / "search").absolute()
     search_repository(folder, budget_seconds, s, recipe)
     trials, left = [], draw_recipes(space, s.run.seed, recipe)
@@ -148,7 +159,7 @@ def search(
         trials, left = trials + done, _best_third(done)
     return pd.DataFrame(trials).drop(columns="recipe")
 
-# %% ../../nbs/06k_training.tuning.ipynb #6293d722
+# %% ../../nbs/06k_training.tuning.ipynb #2c3a98b3
 def best_recipe(
     trials: pd.DataFrame,        # from `search`
     recipe: Recipe = Recipe(),   # gives epochs and patience
@@ -161,7 +172,8 @@ def best_recipe(
 def draw_search(ax, trials: pd.DataFrame) -> None:
     "Validation loss of each trial at the time it ended, and the best so far."
     for rung, group in trials.groupby("rung"):
-        look = dict(s=18 + 14 * rung, color=core.COLORS[rung % 7], label=f"at most {group.epochs.max()} epochs", zorder=3)
+        look = dict(s=18 + 14 * rung, color=core.COLORS[rung % 7],
+                    label=f"at most {group.epochs.max()} epochs", zorder=3)
         ax.scatter(group["at"], group.valid, **look)
     ax.step(trials["at"], trials.valid.cummin(), where="post", color="0.4", lw=1, label="best so far")
     ax.set(xlabel="seconds since the start", ylabel="log loss (nats per row)")

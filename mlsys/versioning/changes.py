@@ -21,10 +21,12 @@ from .. import core
 from ..core import BadInput, nearest, shown
 from ..formats import frames
 from .columns import Bins, Example, Frequent, NumberSide, SchemaChange, TextSide
-from .columns import column_changes, number_distributions, or_missing, schema_changes, text_distribution
+from .columns import column_changes, number_distributions, or_missing, schema_changes
+from .columns import text_distribution
 from .rows import Comparison, Tolerance, find_differing
 from .store import StorePath
-from .tables import Pair, Tables, cast_views, find_key, kind_of, literal, open_table_view, quoted
+from .tables import Pair, Tables, cast_views, find_key, kind_of, literal, open_table_view
+from .tables import quoted
 
 # %% ../../nbs/04k_versioning.changes.ipynb #123c5dfc
 @dataclass(frozen=True)

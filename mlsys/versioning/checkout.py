@@ -14,7 +14,8 @@ from typing import TypedDict
 # %% ../../nbs/04d_versioning.checkout.ipynb #934728c6
 from ..core import BadInput, nearest, shown
 from .remotes import damaged_files, fetch, file_hashes, folder_hashes, open_remote
-from .store import Snapshot, StorePath, files_of, find, find_store, fingerprint, is_folder, locked_repo, log
+from .store import Snapshot, StorePath, files_of, find, find_store, fingerprint, is_folder
+from .store import locked_repo, log
 
 # %% ../../nbs/04d_versioning.checkout.ipynb #0a46692e
 def _fetch_again(repo, oids: set) -> set:

@@ -16,7 +16,8 @@ import pandas as pd
 
 # %% ../../nbs/04e_versioning.retention.ipynb #7528d886
 from .remotes import open_remote, pull_history
-from .store import Snapshot, StorePath, find, find_store, locked_repo, log, snapshot_path, write_snapshot
+from .store import Snapshot, StorePath, find, find_store, locked_repo, log, snapshot_path
+from .store import write_snapshot
 
 # %% ../../nbs/04e_versioning.retention.ipynb #af2607aa
 def _last_names(snaps: Iterable) -> dict:

@@ -21,7 +21,8 @@ import pyarrow.parquet as pq
 from .. import core
 from ..core import BadInput, shown
 from ..formats import frames
-from .store import Output, Snapshot, StorePath, check_name, files_of, find_store, locked_repo, log
+from .store import Output, Snapshot, StorePath, check_name, files_of, find_store
+from .store import locked_repo, log
 from .store import write_errors, write_snapshot
 
 # %% ../../nbs/04b_versioning.saving.ipynb #dec6b7d3

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 # %% ../../nbs/04m_versioning.trace.ipynb #c69104b3
-from .. import core, formats
+from .. import core
 from ..core import BadInput, shown
 from ..formats import frames
 from .checkpoints import file_sha256, model_digest, rows_digest, training_rows
