@@ -1,4 +1,4 @@
-"""Calibration and conformal sets: parity with scikit-learn and MAPIE, the promise where it is a theorem, degenerate input."""
+"""Calibration and conformal sets: parity with scikit-learn and MAPIE, the promise where it is a theorem."""
 import math
 
 import numpy as np
@@ -12,7 +12,13 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
 from mlsys import core
-from mlsys.evaluation.confidence import adaptive_limits, answer_sets, choose_calibrator, conformal_limit, nonconformity
+from mlsys.evaluation.confidence import (
+    adaptive_limits,
+    answer_sets,
+    choose_calibrator,
+    conformal_limit,
+    nonconformity,
+)
 from mlsys.evaluation.metrics import row_losses
 from mlsys.training.calibration import CALIBRATORS, Calibrator, fit_calibrator, log_odds
 

@@ -1,4 +1,4 @@
-"""Evaluation: metrics equal to scikit-learn's, intervals that hold the truth as often as they say, degenerate input, any table."""
+"""Metrics equal to scikit-learn's, intervals that hold the truth as often as they say, degenerate input."""
 import math
 
 import numpy as np
@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, precision_score, recall_score, roc_auc_score
+from sklearn.metrics import (
+    average_precision_score,
+    brier_score_loss,
+    log_loss,
+    precision_score,
+    recall_score,
+    roc_auc_score,
+)
 
 from mlsys import core, formats, training
 from mlsys.evaluation.comparison import gains
@@ -150,8 +157,8 @@ def test_a_period_of_one_class_is_left_out_of_the_mean():
     assert math.isnan(area.value[2])
     assert np.isclose(measured.mean().of("auc", "network", "all").value, expected)
     table = measured.table("period")
-    assert table[(table.period == "c") & (table.metric == "auc")][["value", "low",
-                                                                   "high"]].isna().all(axis=None)
+    assert table[(table.period == "c") & (table.metric == "auc")].filter(["value", "low",
+                                                                          "high"]).isna().all(axis=None)
     s = core.Settings(data=core.Data(target="y"))
     assert promise_table(measured, "network", s, 0.3).iloc[2, 4] == "undefined"
 
@@ -201,7 +208,7 @@ def redrawn(y, p, drawn):
 
 
 def test_intervals_from_days_hold_the_truth_and_those_from_rows_do_not():
-    "30 days of 100 rows, the truth from 100,000 days: 95 % intervals from days hold it in some 90 % of the trials, from rows in 60 %."
+    "30 days of 100 rows, the truth from 100,000 days: days hold it in some 90 %, rows in 60 %."
     rng = np.random.default_rng(1)
     truth = auc(*world(rng, 100_000, 10)[:2])
     held = {"days": 0, "rows": 0}
