@@ -43,7 +43,7 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
         print(__version__)
         raise typer.Exit()
 
-# %% ../nbs/92_cli.ipynb #a35907cd
+# %% ../nbs/92_cli.ipynb #26bb3922
 def main(args=None):
     "The `mlsys` command: every known failure is one sentence and an exit code."
     from mlsys.pipeline import ChapterFailed, StageFailed
@@ -60,7 +60,6 @@ def main(args=None):
         code = _complain(f"{e.format_message()}; see `mlsys --help`", 2)
     sys.exit(code or 0)
 
-# %% ../nbs/92_cli.ipynb #faad5948
 def _complain(what, code):
     "One sentence on standard error."
     print(f"mlsys: {what}", file=sys.stderr)

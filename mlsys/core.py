@@ -9,7 +9,7 @@ __all__ = ['Names', 'SECTIONS', 'BOOK', 'RESERVED', 'NEXT', 'WRITE_ERRORS', 'COL
            'Chapter', 'table_name', 'build_folder', 'folder', 'out_folder', 'staged', 'atomic', 'cannot_write',
            'write_json', 'read_json', 'record', 'recorded', 'plot_style', 'track']
 
-# %% ../nbs/00_core.ipynb #0e215b3b
+# %% ../nbs/00_core.ipynb #378ec24b
 import ast, configparser, contextlib, difflib, errno, functools, inspect, json, os, shutil, sys, time
 from dataclasses import dataclass
 from pathlib import Path

@@ -6,8 +6,9 @@
 __all__ = ['ABSTAIN', 'LONG_TEXT', 'APART', 'TOUCHES', 'BEYOND', 'TextTest', 'lowered', 'padded', 'edges_of', 'Block', 'Sign',
            'PairsAt', 'pairs_beside', 'pairs_in', 'pair_counts', 'signs_of', 'as_mask', 'places_in', 'seen_pairs',
            'Candidates', 'candidates', 'find_words', 'Spans', 'Spelled', 'after_space', 'next_word', 'spelled',
-           'beside', 'Hits', 'rows_of', 'find_strings', 'beyond_ascii', 'by_pattern', 'by_re2', 'doubtful_rows',
-           'decided', 'scan', 'pieces_of', 'in_threads', 'in_words', 'spread_out', 'Words']
+           'beside', 'Hits', 'Found', 'find_phrases', 'joined_spans', 'queries_of', 'find_strings', 'beyond_ascii',
+           'by_pattern', 'by_re2', 'doubtful_rows', 'decided', 'scan', 'pieces_of', 'in_threads', 'in_words',
+           'spread_out', 'Words']
 
 # %% ../../nbs/05b_labeling.text.ipynb #c20d91a7
 import re
@@ -34,11 +35,13 @@ def lowered(data: pa.Buffer) -> pa.Buffer:
     edges = pa.py_buffer(np.array([0, data.size]))
     return pc.ascii_lower(pa.Array.from_buffers(pa.large_string(), 1, [None, edges, data])).buffers()[2]
 
-# %% ../../nbs/05b_labeling.text.ipynb #65d70652
+# %% ../../nbs/05b_labeling.text.ipynb #f5fcfa9b
 def padded(data: pa.Buffer) -> ndarray:
-    "Bytes followed by at least 15 zeros, an even number in all."
-    low = np.zeros(data.size // 2 * 2 + 16, np.uint8)
+    "Bytes in lower case, followed by at least 15 zeros, an even number in all."
+    size = data.size // 2 * 2 + 16
+    low = np.frombuffer(pa.allocate_buffer(size), np.uint8)  # Arrow keeps the pages for the next text
     if data.size: low[:data.size] = np.frombuffer(lowered(data), np.uint8)[:data.size]
+    low[data.size:] = 0
     return low
 
 def edges_of(column: pa.Array) -> ndarray:
@@ -91,7 +94,7 @@ def pairs_beside(letter: int, odd: int) -> PairsAt:
     "A single letter with any neighbour, before or after it."
     return PairsAt(-1, _PAIRS[_PAIRS >> 8 == letter]) if odd else PairsAt(0, _PAIRS[_PAIRS & 255 == letter])
 
-# %% ../../nbs/05b_labeling.text.ipynb #dc8a6aae
+# %% ../../nbs/05b_labeling.text.ipynb #f7bd329a
 def pairs_in(word: bytes, odd: int) -> list[PairsAt]:
     "Pairs that lie at even places of the text if the word begins at an even or an odd one."
     inside = [PairsAt(i, [word[i] | word[i + 1] << 8]) for i in range(odd, len(word) - 1, 2)]
@@ -107,8 +110,9 @@ def signs_of(text: Block, words: list[bytes]) -> dict[int, list[Sign]]:
     def rarity(pairs): return often[pairs.codes[0]]
     for number, word in enumerate(words):
         for odd in (0, 1):
-            place, codes = min(pairs_in(word, odd), key=rarity)
-            for code in codes: found[int(code)].append(Sign(number, place))
+            rarest = min(pairs_in(word, odd), key=rarity)
+            sign = Sign(number, rarest.place)
+            for code in rarest.codes: found[int(code)].append(sign)
     return found
 
 # %% ../../nbs/05b_labeling.text.ipynb #a49b992d
@@ -133,7 +137,7 @@ def seen_pairs(text: Block, codes: list[int]) -> ndarray:
     starts = range(0, len(pairs), len(_BLOCK))
     return np.concatenate([i + places_in(pairs.slice(i, len(_BLOCK)), look) for i in starts])
 
-# %% ../../nbs/05b_labeling.text.ipynb #f0c4daf3
+# %% ../../nbs/05b_labeling.text.ipynb #afe35d42
 class Candidates(NamedTuple):
     "Places that one pair of bytes gives away."
     at: ndarray     # where the pair is
@@ -142,19 +146,21 @@ class Candidates(NamedTuple):
 def candidates(text: Block, signs: dict[int, list[Sign]]) -> Iterator[Candidates]:
     "The places of each pair."
     pair = seen_pairs(text, list(signs))
-    order = np.argsort(text.pairs[pair], kind="stable")
-    pair, sought = pair[order], np.array(list(signs), np.uint16)
-    low, high = (np.searchsorted(text.pairs[pair], sought, side) for side in ("left", "right"))
-    return (Candidates(2 * pair[i:j], ways) for i, j, ways in zip(low, high, signs.values()) if i < j)
+    code = text.pairs[pair]
+    order = np.argsort(code, kind="stable")
+    at, code, sought = pair[order], code[order], np.array(list(signs), np.uint16)
+    at *= 2  # from pairs to bytes
+    low, high = (np.searchsorted(code, sought, side) for side in ("left", "right"))
+    return (Candidates(at[i:j], ways) for i, j, ways in zip(low, high, signs.values()) if i < j)
 
-# %% ../../nbs/05b_labeling.text.ipynb #5992d785
+# %% ../../nbs/05b_labeling.text.ipynb #44c3f0cb
 def find_words(text: Block, words: list[bytes]) -> list[ndarray]:
     "Where each of some words begins, all found in one pass."
-    found = [[np.zeros(0, np.int64)] for _ in words]
+    found, nowhere = [[] for _ in words], np.zeros(0, np.int64)
     for at, signs in candidates(text, signs_of(text, words)):
         for number, place in signs: found[number].append(at - place)
-    places = map(np.concatenate, found)
-    return [at[text.starting(at, word)] for at, word in zip(places, words)]
+    places = [np.concatenate(f) if f else nowhere for f in found]
+    return [at[text.starting(at, word)] if len(at) else at for at, word in zip(places, words)]
 
 # %% ../../nbs/05b_labeling.text.ipynb #1206430a
 class Spans(NamedTuple):
@@ -200,29 +206,44 @@ def beside(text: Block, spans: Spans, row: ndarray) -> ndarray:
     before = np.where(spans.start == text.edges[row], APART, _BESIDE[text.low[spans.start - 1]])
     return before | np.where(spans.end == text.edges[row + 1], APART, _BESIDE[text.low[spans.end]])
 
-# %% ../../nbs/05b_labeling.text.ipynb #d0bf360b
+# %% ../../nbs/05b_labeling.text.ipynb #42946ca8
 class Hits(NamedTuple):
     "Rows that have what is looked for, and rows that may have it, of one query or by query."
     sure: ndarray
     doubtful: ndarray
 
-def rows_of(text: Block, found: Spelled, whole: bool) -> Hits:
-    "The rows of the spans of one phrase, as numbers."
-    row = text.row(found.spans.start)
-    stands = beside(text, found.spans, row) if whole else np.full(len(row), APART)
-    stands = np.where(found.spans.end <= text.edges[row + 1], stands, TOUCHES)  # within its row
-    return Hits(row[stands == APART], np.append(row[stands == BEYOND], text.row(found.doubt)))
+class Found(NamedTuple):
+    "A phrase that was found."
+    query: int  # the number of the query that looks for it
+    at: Spelled
 
-# %% ../../nbs/05b_labeling.text.ipynb #e2fb092b
-def find_strings(text: Block, queries: list[Query]) -> Hits:
-    "Which rows have the strings of each query, and which may have them; bool, shape (queries, rows)."
-    hits = Hits(*np.zeros((2, len(queries), len(text.edges) - 1), bool))
+# %% ../../nbs/05b_labeling.text.ipynb #82eddea0
+def find_phrases(text: Block, queries: list[Query]) -> list[Found]:
+    "Where the strings of queries are."
     phrases = [(j, p) for j, q in enumerate(queries) for p in q.strings]
     places = find_words(text, [p[0] for _, p in phrases]) if phrases else []
-    for (j, phrase), at in zip(phrases, places):
-        if not len(at): continue
-        rows = rows_of(text, spelled(text, phrase, at), queries[j].whole)
-        for mark, of_query in zip(hits, rows): mark[j, of_query] = True
+    return [Found(j, spelled(text, p, at)) for (j, p), at in zip(phrases, places) if len(at)]
+
+def joined_spans(found: list[Found]) -> Spans:
+    "The spans of all phrases, one after the other."
+    return Spans(*map(np.concatenate, zip(*(f.at.spans for f in found))))
+
+def queries_of(found: list[Found]) -> ndarray:
+    "The query of each of these spans."
+    return np.repeat([f.query for f in found], [len(f.at.spans.start) for f in found])
+
+# %% ../../nbs/05b_labeling.text.ipynb #cd15a3e1
+def find_strings(text: Block, queries: list[Query]) -> Hits:
+    "Which rows have the strings of each query, and which may have them; bool, shape (queries, rows)."
+    hits, found = Hits(*np.zeros((2, len(queries), len(text.edges) - 1), bool)), find_phrases(text, queries)
+    if not found: return hits
+    spans, query = joined_spans(found), queries_of(found)
+    row, whole = text.row(spans.start), np.array([q.whole for q in queries])
+    stands = np.where(whole[query], beside(text, spans, row), APART)
+    stands[spans.end > text.edges[row + 1]] = TOUCHES  # it goes on in the next row
+    for rows, sign in zip(hits, (APART, BEYOND)): rows[query[stands == sign], row[stands == sign]] = True
+    for f in found:
+        if len(f.at.doubt): hits.doubtful[f.query, text.row(f.at.doubt)] = True
     return hits
 
 # %% ../../nbs/05b_labeling.text.ipynb #dbc45890
