@@ -1,4 +1,4 @@
-"""The flights' CSV into Parquet (zstd), types inferred: `formats.convert` against DuckDB's COPY, both with two threads."""
+"""The flights' CSV into Parquet (zstd), types inferred: `formats.convert` against DuckDB's COPY, two threads each."""
 
 import os
 import tempfile

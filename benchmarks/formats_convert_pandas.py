@@ -1,6 +1,7 @@
-"""The flights' CSV into Parquet (zstd) in bounded memory: `formats.convert` against pandas, 100,000 rows at a time.
+"""The flights' CSV into Parquet (zstd), bounded memory: `formats.convert` against pandas, 100,000 rows at a time.
 
-A chunk cannot know the types of the next, so the types are given to pandas: no pass over the file is charged to it for finding them.
+A chunk cannot know the types of the next, so the types are given to pandas: no pass over the file is charged
+to it for finding them.
 """
 
 import os

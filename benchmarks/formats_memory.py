@@ -1,4 +1,4 @@
-"""A CSV of 3 GB, made on the spot, into Parquet: peak memory of `formats.convert` and of DuckDB's COPY as it comes."""
+"""A CSV of 3 GB, made on the spot, into Parquet: peak memory of `formats.convert` and of DuckDB's COPY."""
 
 import json
 import subprocess
@@ -10,7 +10,8 @@ CSV = Path(__file__).parent.parent / "build" / "formats" / "flights.csv"
 PEAK = "; import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
 OURS = "import sys; from mlsys import formats; formats.convert(sys.argv[1], sys.argv[2])" + PEAK
 PEER = (
-    "import sys, duckdb; duckdb.connect(config={'threads': 2}).execute(f\"copy (from read_csv('{sys.argv[1]}')) to '{sys.argv[2]}' "
+    "import sys, duckdb; duckdb.connect(config={'threads': 2}).execute(f\"copy (from "
+    "read_csv('{sys.argv[1]}')) to '{sys.argv[2]}' "
     '(format parquet, compression zstd)").fetchall()'
 ) + PEAK
 

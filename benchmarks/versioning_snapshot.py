@@ -54,7 +54,8 @@ def dvc_add():
             (folder / "table.dvc").unlink(missing_ok=True)
         (folder / ".dvc").mkdir(exist_ok=True)
         (folder / ".dvc" / "config").write_text(CONFIG)
-        subprocess.run([Path(sys.executable).parent / "dvc", "add", "-q", "table"], cwd=folder, env=env, check=True)
+        subprocess.run([Path(sys.executable).parent / "dvc", "add", "-q", "table"], cwd=folder, env=env,
+                       check=True)
     return run
 
 
@@ -77,6 +78,7 @@ if __name__ == "__main__":
             os.environ["CASE"] = case
         else:
             other = CASES[os.environ["CASE"]][1]
-        compare(__file__, dict(ours=ours, peer=other), f"versioning_{case.replace(' ', '_')}", words, target, repeats=3)
+        compare(__file__, dict(ours=ours, peer=other), f"versioning_{case.replace(' ', '_')}", words, target,
+                repeats=3)
         if len(sys.argv) > 1:
             break

@@ -128,7 +128,7 @@ def design(card: Card = "settings.ini", as_json: AsJson = False):
     say(told, "\n".join(text), as_json)
     raise typer.Exit(int(not told["coherent"]))
 
-# %% ../nbs/92_cli.ipynb #250acba7
+# %% ../nbs/92_cli.ipynb #295e6957
 @app.command()
 def run(
     chapters: Annotated[list[str], typer.Argument(help="Chapters to bring up to date; default: all.")] = None,
@@ -140,7 +140,8 @@ def run(
 ):
     "Bring the pipeline up to date; ends with the path of the report."
     from mlsys import pipeline
-    ran = pipeline.run(card, chapters or (), book)
+    ran = pipeline.run(card, chapters or ())
+    if book: ran += pipeline.run_pages(card)
     report = core.build_folder(core.load_settings(card)) / "report.html"
     say(dict(ran=ran, report=report if report.exists() else None),
         "\n".join(["" if ran else "nothing has changed",

@@ -16,7 +16,8 @@ from IPython.display import display
 
 matplotlib.use("Agg")
 ROOT = Path(__file__).parent.parent
-NOTEBOOKS = sorted([*(ROOT / "nbs").glob("[0-9][0-9]_*.ipynb"), *(ROOT / "nbs").glob("[0-9][0-9][a-z]_*.ipynb")])
+NOTEBOOKS = sorted([*(ROOT / "nbs").glob("[0-9][0-9]_*.ipynb"),
+                    *(ROOT / "nbs").glob("[0-9][0-9][a-z]_*.ipynb")])
 
 
 @pytest.fixture(scope="module")

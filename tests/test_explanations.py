@@ -157,7 +157,8 @@ def test_families_put_relatives_together():
 
 
 @pytest.mark.parametrize(("phi", "said", "part"), [
-    ([0.2, -0.05], 0.35, "the usual 20%. It is raised by a (20 points). It is lowered by b (5 points)."),
+    ([0.2, -0.05], 0.35,
+     "above the usual 20%. It is raised by a (20 points). It is lowered by b (5 points)."),
     ([-0.1, 0.001], 0.1, "below the usual 20%. It is lowered by a (10 points)."),
     ([0.0, 0.0], 0.2, "as usual (20%).")])
 def test_sentences(phi, said, part):

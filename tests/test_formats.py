@@ -1,4 +1,4 @@
-"""Tables of any format: opened lazily, converted in bounded memory, refused with a sentence, and their bytes counted."""
+"""Tables of any format: opened lazily, converted in bounded memory, refused with a sentence; bytes are counted."""
 
 import base64
 import contextlib
@@ -818,7 +818,8 @@ print(bad)
 
 @pytest.mark.parametrize("kind", ["parquet", "orc", "arrow"])
 def test_flipped_and_cut_bytes(kind, here):
-    "In a process of its own, so that a crash or a hang is seen as one; seed 7 has a bit that crashes ORC's reader."
+    """In a process of its own, so that a crash or a hang is seen as one; seed 7 has a bit that crashes
+    ORC's reader."""
     path = f"a.{kind}"
     write(fuzz_table(), path)
     done = subprocess.run(

@@ -20,18 +20,22 @@ CHAPTERS = sorted((ROOT / "nbs").glob("[0-9][0-9]_*.ipynb"))
 ROOMS = sorted((ROOT / "nbs").glob("[0-9][0-9][a-z]_*.ipynb"))
 BIN = Path(sys.executable).parent
 each_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
-each_notebook = pytest.mark.parametrize("path", [*CHAPTERS, *ROOMS], ids=lambda p: p.name.removesuffix(".ipynb"))
-each_module = pytest.mark.parametrize("path", measure.modules(), ids=lambda p: str(p.relative_to(ROOT / "mlsys")))
+each_notebook = pytest.mark.parametrize("path", [*CHAPTERS, *ROOMS],
+                                        ids=lambda p: p.name.removesuffix(".ipynb"))
+each_module = pytest.mark.parametrize("path", measure.modules(),
+                                      ids=lambda p: str(p.relative_to(ROOT / "mlsys")))
 
 
 def cells(path, kind="code"):
-    return [c | {"source": "".join(c["source"])} for c in json.loads(path.read_text(encoding="utf-8"))["cells"] if c["cell_type"] == kind]
+    return [c | {"source": "".join(c["source"])}
+            for c in json.loads(path.read_text(encoding="utf-8"))["cells"] if c["cell_type"] == kind]
 
 
 def copy_of_tree(to):
     "Notebooks, package and options, so that no test writes to the working tree."
     for name in ("nbs", "mlsys", "tools"):
-        shutil.copytree(ROOT / name, to / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
+        shutil.copytree(ROOT / name, to / name, ignore=shutil.ignore_patterns("__pycache__",
+                                                                              ".ipynb_checkpoints"))
     for name in ("pyproject.toml", "README.md", "_quarto.yml"):
         shutil.copy(ROOT / name, to)
     return to
@@ -45,7 +49,8 @@ def run(*args, cwd):
 
 def differing(a, b, pattern):
     names = {str(p.relative_to(d)) for d in (a, b) for p in d.rglob(pattern)}
-    return sorted(n for n in names if not (a / n).exists() or not (b / n).exists() or (a / n).read_bytes() != (b / n).read_bytes())
+    return sorted(n for n in names if not (a / n).exists() or not (b / n).exists()
+                  or (a / n).read_bytes() != (b / n).read_bytes())
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +87,8 @@ def test_outputs_are_saved(path):
 def test_no_path_of_a_machine(path):
     nb = json.loads(path.read_text(encoding="utf-8"))
     shown = [c["source"] for c in nb["cells"]] + [o.get("text", "") for c in nb["cells"] for o in c.get("outputs", [])]
-    shown += [v for c in nb["cells"] for o in c.get("outputs", []) for k, v in o.get("data", {}).items() if not k.startswith("image/p")]
+    shown += [v for c in nb["cells"] for o in c.get("outputs", [])
+              for k, v in o.get("data", {}).items() if not k.startswith("image/p")]
     text = "\n".join("".join(t) if isinstance(t, list) else str(t) for t in shown)
     folders = [re.escape(str(p)) for p in {ROOT, Path.home()} if len(p.parts) > 1]
     folders += [r"/home/\w", r"/Users/\w", "/tmp/tmp", "/var/folders/", r"[A-Z]:\\+Users"]
@@ -139,7 +145,8 @@ def order():
 
 def code_of(path):
     "Code that a notebook runs or exports, without magics."
-    return "\n".join(line for c in cells(path) for line in c["source"].splitlines() if not line.lstrip().startswith(("%", "!")))
+    return "\n".join(line for c in cells(path) for line in c["source"].splitlines()
+                     if not line.lstrip().startswith(("%", "!")))
 
 
 def imports(path):
@@ -161,7 +168,8 @@ def test_a_notebook_imports_only_what_comes_before(path):
 
 @each_notebook
 def test_nobody_imports_a_private_name(path):
-    private = {name for name in pipeline.imported(code_of(path)) if re.match(r"_[^_]", name.rpartition(".")[2])}
+    private = {name for name in pipeline.imported(code_of(path))
+               if re.match(r"_[^_]", name.rpartition(".")[2])}
     assert not {name for name in private if not name.startswith(exports(path))}
     modules = {name.rpartition(".")[2] for name in pipeline.imported(code_of(path)) if name in order()}
     used = {(m, x) for m, x in re.findall(r"\b(\w+)\.(_[a-z]\w+)", code_of(path)) if m in modules}
@@ -169,7 +177,8 @@ def test_nobody_imports_a_private_name(path):
 
 
 def test_every_module_has_a_notebook():
-    modules = {".".join(p.relative_to(ROOT / "mlsys").with_suffix("").parts).removesuffix(".__init__") for p in measure.modules()}
+    modules = {".".join(p.relative_to(ROOT / "mlsys").with_suffix("").parts).removesuffix(".__init__")
+               for p in measure.modules()}
     assert modules - {"__init__"} == set(order())
 
 
@@ -202,12 +211,14 @@ def test_contents_are_fresh_and_lead_to_files_that_exist():
 def test_a_stale_readme_is_noticed(tmp_path):
     tree = copy_of_tree(tmp_path)
     (tree / "README.md").write_text("old", encoding="utf-8")
-    done = subprocess.run([sys.executable, "tools/contents.py", "--check"], cwd=tree, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "tools/contents.py", "--check"], cwd=tree, capture_output=True,
+                          text=True)
     assert done.returncode == 1 and done.stderr == "README.md is stale: run `python tools/contents.py`\n"
 
 
 NOTEBOOKS = ROOT / "build" / "notebooks"
-executed = pytest.mark.skipif(not NOTEBOOKS.is_dir(), reason="no executed notebooks in build/notebooks: run `make run`")
+executed = pytest.mark.skipif(not NOTEBOOKS.is_dir(),
+                              reason="no executed notebooks in build/notebooks: run `make run`")
 
 
 @executed
@@ -220,7 +231,8 @@ def test_saving_twice_changes_nothing(tmp_path):
     run(BIN / "nbdev-clean", cwd=tree)
     assert once == {p.name: p.read_bytes() for p in (tree / "nbs").glob("*.ipynb")}
     for name, text in once.items():
-        assert b"papermill" not in re.sub(rb'"source": \[.*?\n   \]', b"", text, flags=re.DOTALL) or name[:2] >= "90", name
+        assert b"papermill" not in re.sub(rb'"source": \[.*?\n   '
+                                          rb'\]', b"", text, flags=re.DOTALL) or name[:2] >= "90", name
 
 
 @executed

@@ -58,7 +58,8 @@ class Counter:
 
 def learner(name):
     from mlsys import online, training
-    features = training.Features({"a": ["x"] * 3, "b": ["x"] * 2, "row": ["x"] * 1200}, {"n": dict(flag=False), "m": dict(flag=False)})
+    features = training.Features({"a": ["x"] * 3, "b": ["x"] * 2, "row": ["x"] * 1200},
+                                 {"n": dict(flag=False), "m": dict(flag=False)})
     return Counter() if name == "counter" else online.LEARNERS[name](features, seed=2)
 
 

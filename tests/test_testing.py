@@ -13,7 +13,6 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
-
 from testing_tables import people, shop
 
 from mlsys import core, formats, testing
@@ -53,7 +52,8 @@ NUMBERS = st.one_of(st.integers(-60, 60), st.sampled_from([0.25, 0.06, 0.1, 0.33
 
 
 @quick
-@given(st.lists(NUMBERS, max_size=9, unique=True), st.lists(st.one_of(NUMBERS, st.sampled_from([math.nan, math.inf, -math.inf])), max_size=20))
+@given(st.lists(NUMBERS, max_size=9, unique=True),
+       st.lists(st.one_of(NUMBERS, st.sampled_from([math.nan, math.inf, -math.inf])), max_size=20))
 def test_places_of_numbers(known, values):
     labels, x = [repr(float(v)) for v in known], np.array(values, float)
     where = {float(v): i for i, v in enumerate(known)}
@@ -69,7 +69,8 @@ def test_shapes_of_words(words, start):
         for found, sign in (("[a-zé]+", "a"), ("[A-Z]+", "A"), ("[0-9]+", "9")):
             w = re.sub(found, sign, w)
         return w
-    assert shapes_of(pa.array(words, pa.string()).slice(start)).to_pylist() == [shape(w) if w else w for w in words[start:]]
+    assert shapes_of(pa.array(words, pa.string()).slice(start)).to_pylist() == [shape(w) if w else w
+                                                                                for w in words[start:]]
 
 
 # what is learned
@@ -81,7 +82,8 @@ def test_the_suite_of_a_table(suite, table):
     assert c["kind"].values == sorted(["red", "green", "bläu ✈"]) and c["who"].values is None
     assert c["gaps"].missing == pytest.approx(0.2, abs=0.03) and not c["gaps"].required
     assert c["zero_one"].values == [0, 1] and c["flag"].type == "boolean" and c["when"].max is None
-    assert {(r.rule, r.columns) for r in suite.relations} == {("at most", ("low", "high")), ("same hour", ("when", "hour"))}
+    assert {(r.rule, r.columns) for r in suite.relations} == {("at most", ("low", "high")),
+                                                              ("same hour", ("when", "hour"))}
     assert not suite.check(table, Seen()).bad.any()
 
 
@@ -91,13 +93,16 @@ def test_later_rows_of_the_same_kind_pass(suite):
 
 
 @pytest.mark.parametrize("change, rule", [
-    ({"low": None}, ("low", "required")), ({"low": float("nan")}, ("low", "required")), ({"kind": ""}, ("kind", "required")),
-    ({"low": "abc"}, ("low", "type")), ({"low": [1, 2]}, ("low", "type")), ({"flag": "perhaps"}, ("flag", "type")),
+    ({"low": None}, ("low", "required")), ({"low": float("nan")}, ("low", "required")),
+                                          ({"kind": ""}, ("kind", "required")),
+    ({"low": "abc"}, ("low", "type")), ({"low": [1, 2]}, ("low", "type")),
+                                          ({"flag": "perhaps"}, ("flag", "type")),
     ({"flag": 7}, ("flag", "type")),
     ({"when": "soon"}, ("when", "type")), ({"when": "1970-01-01T00:00:00"}, ("when", "min")),
     ({"low": 1e9}, ("low", "max")), ({"low": float("inf")}, ("low", "max")),
     ({"gaps": float("-inf")}, ("gaps", "min")), ({"low": -1}, ("low", "min")),
-    ({"count": 3.5}, ("count", "whole")), ({"kind": "rot"}, ("kind", "values")), ({"kind": "bläu"}, ("kind", "values")),
+    ({"count": 3.5}, ("count", "whole")), ({"kind": "rot"}, ("kind", "values")),
+                                          ({"kind": "bläu"}, ("kind", "values")),
     ({"zero_one": 2}, ("zero_one", "values")), ({"low": 60.0, "high": 50.0}, ("low", "at most")),
 ])
 def test_each_rule_is_broken_by_one_value(suite, table, change, rule):
@@ -110,13 +115,15 @@ def test_each_rule_is_broken_by_one_value(suite, table, change, rule):
 
 def test_a_shifted_clock(suite, table):
     i = table.column_names.index("when")
-    later = table.set_column(i, "when", pa.compute.add(table["when"], pa.scalar(5 * 3_600_000_000, pa.duration("us"))))
+    later = table.set_column(i, "when", pa.compute.add(table["when"],
+                                                       pa.scalar(5 * 3_600_000_000, pa.duration("us"))))
     verdicts = suite.check(later)
     assert verdicts.bad.all() and broken(verdicts) == {("hour", "same hour")}
     assert "when = 2020" in verdicts.reasons()[0][0].as_py()
 
 
-@pytest.mark.parametrize("value", ["12.5", 12, 12.5, np.float32(12.5), True, pa.scalar(12.5).as_py(), " 12.5 "])
+@pytest.mark.parametrize("value", ["12.5", 12, 12.5, np.float32(12.5), True, pa.scalar(12.5).as_py(),
+                                   " 12.5 "])
 def test_a_number_in_any_dress(suite, table, value):
     assert not suite.check(request(table) | {"low": value, "high": 99}).bad.any()
 
@@ -148,7 +155,8 @@ def test_luck_is_no_law():
     law = a + r.exponential(1, 5000) * (r.random(5000) > 0.05)      # equal in one row of twenty
     apart = a + 5 + r.random(5000)                                  # keeps a distance, but never overlaps enough to mean much
     far = 100 + r.normal(0, 1, 5000)                                # another scale
-    found = {x.columns for x in learn(pa.table(dict(a=a, luck=luck, law=law, far=far, apart=apart))).relations}
+    found = {x.columns for x in learn(pa.table(dict(a=a, luck=luck, law=law, far=far,
+                                                    apart=apart))).relations}
     assert ("a", "law") in found and not {("a", "luck"), ("a", "far"), ("law", "far")} & found
 
 
@@ -176,10 +184,12 @@ def test_tolerance_widens(table):
 names = st.text("abcxyz é✈", min_size=1, max_size=4)
 cell = {
     "float": st.one_of(st.none(), st.floats()), "int": st.one_of(st.none(), st.integers(-2**63, 2**63 - 1)),
-    "small": st.integers(-3, 3), "text": st.one_of(st.none(), st.text(max_size=3)), "word": st.sampled_from(["a", "b", ""]),
+    "small": st.integers(-3, 3), "text": st.one_of(st.none(), st.text(max_size=3)),
+        "word": st.sampled_from(["a", "b", ""]),
     "bool": st.one_of(st.none(), st.booleans()), "when": st.one_of(st.none(), st.datetimes()),
 }
-types = dict(float=pa.float64(), int=pa.int64(), small=pa.int64(), text=pa.string(), word=pa.string(), bool=pa.bool_(),
+types = dict(float=pa.float64(), int=pa.int64(), small=pa.int64(), text=pa.string(), word=pa.string(),
+             bool=pa.bool_(),
              when=pa.timestamp("us"))
 
 
@@ -187,8 +197,10 @@ types = dict(float=pa.float64(), int=pa.int64(), small=pa.int64(), text=pa.strin
 def tables(draw, rows=(1, 40)):
     n = draw(st.integers(*rows))
     kinds = draw(st.dictionaries(names, st.sampled_from(sorted(cell)), min_size=1, max_size=4))
-    repeat = draw(st.sampled_from([1, 1, 60]))  # now and then many rows, so that trimming, words and relations come into play
-    made = {k: pa.array(draw(st.lists(cell[v], min_size=n, max_size=n)) * repeat, types[v], from_pandas=True) for k, v in kinds.items()}
+    repeat = draw(st.sampled_from([1, 1,
+                                   60]))  # now and then many rows, so that trimming, words and relations come into play
+    made = {k: pa.array(draw(st.lists(cell[v], min_size=n, max_size=n)) * repeat, types[v], from_pandas=True)
+            for k, v in kinds.items()}
     return pa.table(made)
 
 
@@ -213,7 +225,8 @@ def test_order_batches_and_encoding_do_not_change_verdicts(reference, table, ran
     assert s.check(table.take(order)).bad.tolist() == bad[order].tolist()
     pieces = [s.check(b).bad for b in table.to_batches(max_chunksize=7)]
     assert np.concatenate(pieces).tolist() == bad.tolist()
-    coded = pa.table({c: table[c].dictionary_encode() if table[c].type == pa.string() else table[c] for c in table.column_names})
+    coded = pa.table({c: table[c].dictionary_encode() if table[c].type == pa.string() else table[c]
+                      for c in table.column_names})
     assert s.check(coded).bad.tolist() == bad.tolist() and s.check(coded).reasons().to_pylist() == s.check(table).reasons().to_pylist()
     for i in range(min(3, len(table))):
         assert s.check(table.slice(i, 1)).bad[0] == bad[i]
@@ -263,7 +276,8 @@ def test_duplicates_in_one_table_and_across_batches(suite, table):
     assert not suite.check(twice).bad.any()  # a row alone cannot be a duplicate
     seen = Seen()
     assert [int(suite.check(b, seen).bad.sum()) for b in (table, table.slice(10, 5))] == [0, 5]
-    assert suite.check(twice, Seen()).reasons()[0].as_py() == [f"id = {table['id'][10]}, expected no second one"]
+    assert suite.check(twice,
+                       Seen()).reasons()[0].as_py() == [f"id = {table['id'][10]}, expected no second one"]
 
 
 def test_duplicates_of_whole_rows():
@@ -271,12 +285,14 @@ def test_duplicates_of_whole_rows():
     t = pa.table({"x": r.normal(size=200), "w": r.choice(["a", "b"], 200)})
     s = learn(t)
     assert s.unique == ["x", "w"]
-    assert s.check(pa.concat_tables([t, t.slice(0, 1)]), Seen()).reasons().to_pylist() == [["the row came before, expected no second one"]]
+    assert s.check(pa.concat_tables([t, t.slice(0, 1)]),
+                   Seen()).reasons().to_pylist() == [["the row came before, expected no second one"]]
     assert learn(pa.table({"w": r.choice(["a", "b"], 200)})).unique == []
 
 
 @pytest.mark.parametrize("make, column, value", [
-    (lambda t: t.drop_columns("gaps"), "gaps", "absent"), (lambda t: t.append_column("more", t["low"]), "more", "new"),
+    (lambda t: t.drop_columns("gaps"), "gaps", "absent"),
+                                                 (lambda t: t.append_column("more", t["low"]), "more", "new"),
     (lambda t: t.set_column(3, "low", t["low"].cast(pa.string())), "low", "text"),
     (lambda t: t.set_column(5, "gaps", pa.array([None] * len(t), pa.float64())), "gaps", "100.0% missing"),
 ])
@@ -308,7 +324,8 @@ def test_another_table_is_refused(suite):
 
 @pytest.mark.parametrize("edit, part", [
     (lambda d: d["columns"]["low"].update(maximum=3), "low > maximum: unknown key; did you mean 'max'"),
-    (lambda d: d["columns"]["low"].update(max="much"), "low > max"), (lambda d: d.update(rules=[]), "rules: unknown key"),
+    (lambda d: d["columns"]["low"].update(max="much"), "low > max"),
+                                        (lambda d: d.update(rules=[]), "rules: unknown key"),
     (lambda d: d["relations"][0].update(columns=["low", "hihg"]), "no column 'hihg'; did you mean 'high'"),
     (lambda d: d["relations"][0].update(rule="equal"), "relations > 0 > rule"),
     (lambda d: d.update(unique=["ID"]), "unique: no column 'ID'"),
@@ -371,7 +388,8 @@ def test_a_file_of_any_format(suite, table, tmp_path, kind, out):
     assert kept["low"].cast(pa.float64()).to_pylist() == [v for v in dirty["low"].to_pylist() if v != -1]
     if out == "parquet":
         assert kept.schema.field("id").type == pa.int64() and kept.schema.field("flag").type == pa.bool_()
-        assert kept["when"].cast(pa.timestamp("us")).to_pylist()[:9] == [w for i, w in enumerate(dirty["when"].to_pylist()) if i != 5][:9]
+        assert kept["when"].cast(pa.timestamp("us")).to_pylist()[:9] == [w
+                                                                         for i, w in enumerate(dirty["when"].to_pylist()) if i != 5][:9]
         assert "at least 0" in aside["reasons"][0][0].as_py()
     assert "2 of 3,000 rows are bad (0.07%), within the allowed 1.00%" in testing.summary_text(result, 0.01)
     assert not list(tmp_path.glob(".*"))
@@ -386,8 +404,10 @@ def test_a_bad_value_in_a_csv_is_a_bad_row(suite, table, tmp_path):
 
 
 @pytest.mark.parametrize("content, part", [
-    (b"id,low\n1,2\n3,4,5\n", "fields where the header has 2"), (b"id;low\n1;2\n", "no ','"), (b"", "is empty"),
-    ("id,kind\n1,Jos\u00e9\n".encode("latin1"), "not UTF-8"), (b"id,low,id\n1,2,3\n", "both named 'id'"), (b"id,low\n", "no rows"),
+    (b"id,low\n1,2\n3,4,5\n", "fields where the header has 2"), (b"id;low\n1;2\n", "no ','"),
+                                           (b"", "is empty"),
+    ("id,kind\n1,Jos\u00e9\n".encode("latin1"), "not UTF-8"), (b"id,low,id\n1,2,3\n", "both named 'id'"),
+                                           (b"id,low\n", "no rows"),
 ])
 def test_a_csv_that_cannot_be_read(suite, tmp_path, content, part):
     path, good = tmp_path / "my.csv", tmp_path / "good.parquet"
@@ -418,7 +438,8 @@ def test_places_and_arguments(suite, table, tmp_path):
     pq.write_table(table, path)
     for args, part in [((path, suite, path), "would replace"),
                        ((path, suite, tmp_path / "g.parquet", tmp_path / "g.parquet"), "would replace"),
-                       ((path, suite, tmp_path / "g.xlsx"), "unknown format '.xlsx'"), ((tmp_path / "no.csv", suite), "no such file"),
+                       ((path, suite, tmp_path / "g.xlsx"), "unknown format '.xlsx'"),
+                       ((tmp_path / "no.csv", suite), "no such file"),
                        ((path, tmp_path / "none.json"), "no such suite")]:
         with core.refused(part):
             testing.test_file(*args)
@@ -451,9 +472,11 @@ def test_killed_while_writing_leaves_the_last_good_file(suite, table, tmp_path, 
 def test_types_that_are_not_tested_only_miss():
     t = pa.table({"l": pa.array([[1], None] * 50), "d": pa.array([{"a": 1}] * 100), "n": pa.nulls(100),
                   "t": pa.array([1] * 100, pa.time32("s")),
-                  "dec": pa.array([1, 2] * 50, pa.decimal128(5, 2)), "date": pa.array([pd.Timestamp("2020-01-01").date()] * 100),
+                  "dec": pa.array([1, 2] * 50, pa.decimal128(5, 2)),
+                  "date": pa.array([pd.Timestamp("2020-01-01").date()] * 100),
                   "f32": pa.array([0.1] * 100, pa.float32()), "u64": pa.array([2**64 - 1] * 100, pa.uint64()),
-                  "coded": pa.array(["a", "b"] * 50).dictionary_encode(), "big": pa.array(["x", ""] * 50, pa.large_string()),
+                  "coded": pa.array(["a", "b"] * 50).dictionary_encode(),
+                  "big": pa.array(["x", ""] * 50, pa.large_string()),
                   "coded_int": pa.array([1, 2] * 50).dictionary_encode()})
     s = learn(t)
     assert not s.check(t, Seen()).bad.any() and s.columns["l"].type == "other" and s.columns["coded_int"].type == "number"
@@ -478,7 +501,8 @@ def test_the_stage_on_tables_of_all_sorts(kind, tmp_path):
     frame = {"words": {c: r.choice(["a", "b", "ü", None], n) for c in "abc"}, "tiny": {"x": r.normal(size=n)},
              "booleans": {"p": r.random(n) < 0.5, "q": r.random(n) < 0.1}}[kind]
     pd.DataFrame(frame | {"y": np.where(y, "yes", "no")}).to_csv(tmp_path / "my.csv", index=False)
-    s = core.load_settings(tmp_path / "none.ini", source=str(tmp_path / "my.csv"), target="y", build=str(tmp_path / "build"))
+    s = core.load_settings(tmp_path / "none.ini", source=str(tmp_path / "my.csv"), target="y",
+                           build=str(tmp_path / "build"))
     data = formats.dataset(s)
     reference = data.read(data.features, data.train)
     made = learn(reference, others=[data.target, data.key])
@@ -507,7 +531,9 @@ def test_what_depends_on_what_is_learned(stock, stock_suite):
     assert c[("hour",), "start"].cases["7"][0] <= 700 and c[("hour",), "start"].cases["7"][1] < 800
     fuel = next(x for x in stock_suite.conditions if x.column == "fuel")
     assert fuel.required and [] in fuel.cases.values() and ["petrol"] in fuel.cases.values()
-    assert {("maker", "model"), ("model", "maker")} <= {r.columns for r in stock_suite.relations if r.rule == "dependent required"}
+    assert {("maker", "model"), ("model", "maker")} <= {r.columns
+                                                        for r in stock_suite.relations
+                                                        if r.rule == "dependent required"}
     assert stock_suite.columns["wind"].step == 1.15078 and stock_suite.columns["price"].step == 0.01
     assert set(stock_suite.columns["plate"].shapes) == {"A9"} and not stock_suite.check(stock).bad.any()
     assert stock_suite.check(shop(seed=1)).share < 0.01
@@ -517,9 +543,14 @@ def test_what_depends_on_what_is_learned(stock, stock_suite):
     ({"wheels": 6}, ("wheels", "given"), "wheels = 6, expected 4 where kind is car"),
     ({"fuel": None}, ("fuel", "given"), "fuel = missing, expected a value where "),
     ({"fuel": "diesel"}, ("fuel", "given"), "fuel = 'diesel', expected one of 'petrol' where "),
-    ({"start": 2159}, ("start", "given"), "where hour is"), ({"wind": 1.2}, ("wind", "step"), "expected a multiple of 1.15078"),
-    ({"price": 9.999}, ("price", "step"), "a multiple of 0.01"), ({"plate": "b12"}, ("plate", "shapes"), "plate = 'b12', expected a text like A9"),
-    ({"maker": None, "model": "p"}, ("maker", "dependent required"), "maker = missing, expected a value with model = 'p'"),
+    ({"start": 2159}, ("start", "given"), "where hour is"),
+                                                 ({"wind": 1.2}, ("wind", "step"),
+                                                  "expected a multiple of 1.15078"),
+    ({"price": 9.999}, ("price", "step"), "a multiple of 0.01"),
+                                                 ({"plate": "b12"}, ("plate", "shapes"),
+                                                  "plate = 'b12', expected a text like A9"),
+    ({"maker": None, "model": "p"}, ("maker", "dependent required"),
+     "maker = missing, expected a value with model = 'p'"),
 ])
 def test_each_new_rule_is_broken_by_one_value(stock, stock_suite, change, rule, words):
     good = next(r for r in stock.to_pylist() if r["kind"] == "car" and r["hour"] < 12)
@@ -536,10 +567,13 @@ def test_a_bike_needs_no_fuel(stock, stock_suite):
 
 @pytest.mark.parametrize("edit, part", [
     (lambda d: d["conditions"][0].update(given=["hourr"]), "conditions > 0: no column 'hourr'"),
-    (lambda d: d["conditions"][0].update(case={}), "conditions > 0 > case: unknown key; did you mean 'cases'"),
+    (lambda d: d["conditions"][0].update(case={}),
+     "conditions > 0 > case: unknown key; did you mean 'cases'"),
     (lambda d: d["conditions"][0]["cases"].update({"car | Ulm": [1, 2]}), "conditions > 0: case 'car | Ulm'"),
-    (lambda d: next(c for c in d["conditions"] if c["column"] == "wheels")["cases"].update(car=[4]), "must list [min, max] or nothing"),
-    (lambda d: next(c for c in d["conditions"] if c["column"] == "fuel")["cases"].update(bus=[4]), "must list words"),
+    (lambda d: next(c for c in d["conditions"] if c["column"] == "wheels")["cases"].update(car=[4]),
+     "must list [min, max] or nothing"),
+    (lambda d: next(c for c in d["conditions"] if c["column"] == "fuel")["cases"].update(bus=[4]),
+     "must list words"),
 ])
 def test_a_mistake_in_a_condition_is_named(stock_suite, tmp_path, edit, part):
     stock_suite.save(tmp_path / "suite.json")
@@ -556,7 +590,8 @@ def test_a_mistake_in_a_condition_is_named(stock_suite, tmp_path, edit, part):
 def test_a_request_is_judged_as_in_a_table(stock, stock_suite, seed, data):
     "The quick look in plain Python and the arrays agree, whatever a request holds."
     row = request(stock, seed % len(stock))
-    odd = st.one_of(st.none(), st.integers(-5, 3000), st.floats(), st.booleans(), st.sampled_from(["", "car", "petrol", "B1", "Bß1", "7", "x"]),
+    odd = st.one_of(st.none(), st.integers(-5, 3000), st.floats(), st.booleans(),
+                    st.sampled_from(["", "car", "petrol", "B1", "Bß1", "7", "x"]),
                     st.datetimes(), st.sampled_from([v for v in row.values()]))
     row |= data.draw(st.dictionaries(st.sampled_from(sorted(row)), odd, max_size=3))
     for name in data.draw(st.sets(st.sampled_from(sorted(row)), max_size=2)):
@@ -577,10 +612,12 @@ def test_the_export_finds_the_same_bad_rows(stock, stock_suite):
     r = np.random.default_rng(3)
     table, n = shop(3000, seed=5), 3000
     for name in ("wheels", "start", "wind", "price", "plate", "fuel", "maker", "kind", "hour", "when"):
-        damage = dict(wheels=5, start=9999, wind=1.0, price=-3.0, plate="??", fuel="steam", maker=None, kind="train", hour=3)
+        damage = dict(wheels=5, start=9999, wind=1.0, price=-3.0, plate="??", fuel="steam", maker=None,
+                      kind="train", hour=3)
         column, hit = table[name], r.random(n) < 0.01
         value = pa.scalar(pd.Timestamp("1999-01-01") if name == "when" else damage[name], column.type)
-        table = table.set_column(table.column_names.index(name), name, pa.compute.if_else(pa.array(hit), value, column.combine_chunks()))
+        table = table.set_column(table.column_names.index(name), name,
+                                 pa.compute.if_else(pa.array(hit), value, column.combine_chunks()))
     table = pa.concat_tables([table, table.slice(0, 7)])
     for frame in (table.to_pandas(), table.to_pandas(strings_to_categorical=True)):
         with pytest.raises(errors.SchemaErrors) as e:
@@ -598,7 +635,8 @@ def test_the_export_knows_orders_and_clocks(suite, table):
     frame.loc[5, "kind"] = ""
     with pytest.raises(errors.SchemaErrors) as e:
         suite.to_pandera().validate(frame, lazy=True)
-    assert sorted({int(i) for i in e.value.failure_cases["index"].dropna()}) == [3, 4, 5] == np.flatnonzero(suite.check(frame).bad).tolist()
+    assert sorted({int(i) for i in e.value.failure_cases["index"].dropna()}) == [3, 4,
+                                                                                 5] == np.flatnonzero(suite.check(frame).bad).tolist()
 
 
 # novelty
@@ -611,7 +649,8 @@ def test_pvalues_are_uniform_on_rows_of_the_same_kind():
 
 
 def test_rows_put_together_are_odd_and_can_be_made_bad(stock, stock_suite):
-    mixed = stock.set_column(0, "kind", stock["kind"].take(pa.array(np.random.default_rng(0).permutation(len(stock)))))
+    mixed = stock.set_column(0, "kind",
+                             stock["kind"].take(pa.array(np.random.default_rng(0).permutation(len(stock)))))
     free = stock_suite.model_copy(update=dict(conditions=[]))
     odd = free.check(mixed)
     changed = (np.array(mixed["kind"]) != np.array(stock["kind"]))
@@ -626,7 +665,8 @@ def test_novelty_is_the_same_in_json_batches_and_encodings(stock, stock_suite, t
     stock_suite.save(tmp_path / "s.json")
     p = stock_suite.check(stock).novelty
     assert np.array_equal(Suite.load(tmp_path / "s.json").check(stock).novelty, p)
-    assert np.array_equal(np.concatenate([stock_suite.check(b).novelty for b in stock.to_batches(max_chunksize=700)]), p)
+    assert np.array_equal(np.concatenate([stock_suite.check(b).novelty
+                                          for b in stock.to_batches(max_chunksize=700)]), p)
     assert stock_suite.check(request(stock, 11)).novelty[0] == p[11]
     assert learn(stock.slice(0, 50)).novelty is None and (learn(stock.slice(0, 50)).check(stock).novelty == 1).all()
 
@@ -635,7 +675,8 @@ def test_novelty_is_the_same_in_json_batches_and_encodings(stock, stock_suite, t
 
 
 def told(suite, table, now=None):
-    return {(f["column"], f["rule"]): f["value"] for f in suite.findings(Tally().add(suite.check(table)), now)}
+    return {(f["column"], f["rule"]): f["value"] for f in suite.findings(Tally().add(suite.check(table)),
+                                                                         now)}
 
 
 def test_freshness(stock, stock_suite):
@@ -646,7 +687,9 @@ def test_freshness(stock, stock_suite):
     seconds = parsed(stock["when"], "time")[0]
     hole = stock.filter(pa.array((seconds < seconds[1500]) | (seconds > seconds[1500] + 3 * 86_400)))
     assert "no row for" in told(stock_suite, hole)["when", "pause"] and ("when", "rows") in told(stock_suite, hole)
-    assert "older than the row before" in told(stock_suite, stock.take(pa.array(np.arange(len(stock))[::-1])))["when", "in_order"]
+    assert "older than the row before" in told(stock_suite,
+                                               stock.take(pa.array(np.arange(len(stock))[::-1])))["when",
+                                                                                                  "in_order"]
 
 
 def test_a_stuck_sensor_and_a_biased_sample(stock, stock_suite):
@@ -654,7 +697,8 @@ def test_a_stuck_sensor_and_a_biased_sample(stock, stock_suite):
     at[500:900] = 500
     stuck = stock.set_column(8, "price", stock["price"].take(pa.array(at)))
     assert "400 rows in a row" in told(stock_suite, stuck)["price", "repeats"]
-    some = stock.filter(pa.array((np.array(stock["kind"]) != "car") | (np.random.default_rng(0).random(len(stock)) < 0.1)))
+    some = stock.filter(pa.array((np.array(stock["kind"]) != "car")
+                                 | (np.random.default_rng(0).random(len(stock)) < 0.1)))
     assert ("kind", "shares") in told(stock_suite, some)
 
 
@@ -696,7 +740,8 @@ def test_a_stream_that_was_killed_goes_on(stock, stock_suite, tmp_path):
 @pytest.mark.parametrize("kind", ["parquet", "csv"])
 def test_replay(stock, stock_suite, tmp_path, kind):
     price = stock["price"].to_numpy()[:500]
-    dirty = stock.slice(0, 500).set_column(8, "price", pa.array(np.where(np.arange(500) < 20, price * 1000.37, price)))
+    dirty = stock.slice(0, 500).set_column(8, "price",
+                                           pa.array(np.where(np.arange(500) < 20, price * 1000.37, price)))
     dirty = pa.concat_tables([dirty, dirty.slice(100, 3)])
     pq.write_table(dirty, tmp_path / "in.parquet")
     path, good = tmp_path / f"bad.{kind}", tmp_path / "good.parquet"
@@ -706,7 +751,8 @@ def test_replay(stock, stock_suite, tmp_path, kind):
     def fix(rows):
         price = rows["price"].cast(pa.float64())
         mended = pa.compute.round(pa.compute.divide(price, 1000.37), 2)
-        return rows.set_column(rows.column_names.index("price"), "price", pa.compute.if_else(pa.compute.greater(price, 150), mended, price))
+        return rows.set_column(rows.column_names.index("price"), "price",
+                               pa.compute.if_else(pa.compute.greater(price, 150), mended, price))
     freed = testing.replay(path, stock_suite, fix, good)
     left = formats.read_table(path)
     assert len(freed) + len(left) == 23 and len(left) >= 3 and pq.read_table(good).num_rows == len(freed) >= 17
@@ -721,7 +767,8 @@ def test_replay(stock, stock_suite, tmp_path, kind):
 
 
 def test_a_replay_that_fails_changes_nothing(stock, stock_suite, tmp_path):
-    pq.write_table(stock.slice(0, 300).set_column(8, "price", pa.array(np.full(300, -1.0))), tmp_path / "in.parquet")
+    pq.write_table(stock.slice(0, 300).set_column(8, "price", pa.array(np.full(300, -1.0))),
+                   tmp_path / "in.parquet")
     testing.test_file(tmp_path / "in.parquet", stock_suite, bad=tmp_path / "bad.parquet")
     before = (tmp_path / "bad.parquet").read_bytes()
 
@@ -736,7 +783,8 @@ def test_one_line_per_row(stock, stock_suite, tmp_path):
     price = pa.array(np.where(np.arange(1000) == 5, -1.0, 1.5))
     pq.write_table(stock.slice(0, 1000).set_column(8, "price", price), tmp_path / "in.parquet")
     for name in ("lines.parquet", "lines.csv"):
-        result = testing.test_file(tmp_path / "in.parquet", stock_suite, verdicts=tmp_path / name, batch_rows=300)
+        result = testing.test_file(tmp_path / "in.parquet", stock_suite, verdicts=tmp_path / name,
+                                   batch_rows=300)
         lines = formats.read_table(tmp_path / name)
         assert lines["row"].to_pylist() == list(range(1000)) and np.flatnonzero(lines["bad"].to_pylist()).tolist() == [5]
         assert "price = -1" in str(lines["reasons"][5].as_py()) and 0 < lines["novelty"][7].as_py() <= 1 and result["verdicts"]

@@ -37,7 +37,8 @@ def run_chapter(source, target, folder):
     import papermill
     chapter = ROOT / "nbs" / "03_testing.ipynb"
     parameters = dict(source=str(source), target=target)
-    papermill.execute_notebook(str(chapter), str(folder / "out.ipynb"), parameters, progress_bar=False, kernel_name="python3")
+    papermill.execute_notebook(str(chapter), str(folder / "out.ipynb"), parameters, progress_bar=False,
+                               kernel_name="python3")
     return next((folder / "build" / "alone").iterdir()) / "testing"
 
 
@@ -48,7 +49,8 @@ def test_the_chapter_alone(name, request, tmp_path, monkeypatch):
     if name == "timed":
         monkeypatch.setenv("MLSYS_DATA_TIME", "t")
     made = run_chapter(source, dict(credit="Status").get(name, "y"), tmp_path)
-    assert {"suite.json", "leaks.json", "label_suspects.json", "quarantine.parquet", "metrics.json", "picture.svg"} <= {p.name for p in made.iterdir()}
+    assert {"suite.json", "leaks.json", "label_suspects.json", "quarantine.parquet", "metrics.json",
+            "picture.svg"} <= {p.name for p in made.iterdir()}
     assert json.loads((made / "leaks.json").read_text()) == {} and Suite.load(made / "suite.json").columns
     numbers = json.loads((made / "metrics.json").read_text())["numbers"]
     assert numbers["rows"] > 0 and 0 <= numbers["bad_share"] <= 1
@@ -94,6 +96,7 @@ def test_the_dirt_of_a_shop_is_found_and_named():
     assert told["", "came"].rows == 34_335 and "2010-12-01 to 2010-12-09" in told["", "came"].examples  # delivered twice
     assert told["Price", "zero"].rows == 6_207 and told["Quantity", "negative"].rows > 19_000
     assert told["Invoice", "not"].rows >= 19_494 and "C4" in told["Invoice", "not"].examples  # cancellations
-    verdicts = testing.stricter(learn(retail.slice(0, 100_000), time="InvoiceDate"), odd).check(retail, Seen())
+    verdicts = testing.stricter(learn(retail.slice(0, 100_000), time="InvoiceDate"), odd).check(retail,
+                                                                                                Seen())
     cancelled = pc.starts_with(retail["Invoice"].cast(pa.string()), "C").to_numpy()
     assert verdicts.bad[cancelled].all() and verdicts.bad[retail["Price"].to_numpy() <= 0].all()

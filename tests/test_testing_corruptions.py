@@ -55,7 +55,8 @@ def test_the_catalogue_is_large_and_three_are_held_out():
 
 
 def test_corruptions_of_tables_are_noticed(stock, stock_suite):
-    found = detection.table_verdicts(stock_suite, stock, [n for n, c in CORRUPTIONS.items() if c.scope == "table"])
+    found = detection.table_verdicts(stock_suite, stock,
+                                     [n for n, c in CORRUPTIONS.items() if c.scope == "table"])
     middle = found[found.level == 2].groupby("corruption").noticed.max()
     assert middle.all() and set(middle.index) == {"stuck sensor", "out-of-order time", "truncated file", "sampling bias"}
 
@@ -63,7 +64,9 @@ def test_corruptions_of_tables_are_noticed(stock, stock_suite):
 def test_the_classifier_sees_what_can_be_seen(stock):
     clean = stock.slice(0, 2000)
     dirty, changed = CORRUPTIONS["unit change"].apply(clean, "price", 1.00037, None)
-    assert detection.classifier_two_sample_test(clean, clean, np.ones(2000, bool)) < 0.05  # nothing was changed, so nothing can be told
+    assert detection.classifier_two_sample_test(clean, clean,
+                                                np.ones(2000,
+                                                        bool)) < 0.05  # nothing was changed, so nothing can be told
     big, changed = CORRUPTIONS["unit change"].apply(clean, "price", 1000, None)
     assert detection.classifier_two_sample_test(clean, big, changed) > 0.9
 
@@ -74,14 +77,16 @@ def test_minorities_of_a_table():
     code = np.where(r.random(n) < 0.01, "POST", [f"{i:05d}" for i in r.integers(0, 99999, n)])
     t = pa.table({"code": code, "price": np.where(r.random(n) < 0.02, 0.0, 3.5 + r.random(n)),
                   "who": pa.array(r.normal(size=n), mask=r.random(n) < 0.2),
-                  "day": pa.array(np.datetime64("2020-01-01", "us") + np.arange(n).astype("timedelta64[m]") * 10)})
+                  "day": pa.array(np.datetime64("2020-01-01", "us") + np.arange(n).astype("timedelta64[m]")
+                                  * 10)})
     t = pa.concat_tables([t, t.filter(pa.compute.equal(pa.compute.day(t["day"]), 7))])
     odd = {o.column: o for o in testing.oddities(t, time="day")}
     assert set(odd) == {"code", "price", "who", ""} and odd["code"].rule == dict(shapes=["9"]) and "POST" in odd["code"].examples
     assert "2020-01-07" in odd[""].examples
     strict = testing.stricter(learn(t), odd.values())
     verdicts = strict.check(t, Seen())
-    assert verdicts.bad.sum() == len({*np.flatnonzero(np.array(t["code"]) == "POST"), *np.flatnonzero(t["price"].to_numpy() == 0),
+    assert verdicts.bad.sum() == len({*np.flatnonzero(np.array(t["code"]) == "POST"),
+                                      *np.flatnonzero(t["price"].to_numpy() == 0),
                                       *np.flatnonzero(t["who"].is_null().to_numpy()), *range(n, len(t))})
     assert testing.oddities(t.select(["day"]).slice(0, 10)) == []
 
@@ -98,7 +103,8 @@ def test_a_table_is_corrupted_in_its_own_kind(stock, kind, tmp_path):
     if kind in ("arrow", "pandas", "polars", "lazy", "batch", "reader"):
         assert type(damaged) is type(given)
     from mlsys.formats.frames import to_arrow
-    assert to_arrow(damaged)["price"].to_pylist() == pytest.approx([1000 * v for v in good["price"].to_pylist()])
+    assert to_arrow(damaged)["price"].to_pylist() == pytest.approx([1000 * v
+                                                                    for v in good["price"].to_pylist()])
 
 
 def test_a_pandas_frame_keeps_its_kind_of_types(stock):
@@ -121,8 +127,11 @@ def test_recall_and_oddities_of_a_table_of_any_kind(stock, stock_suite, kind, tm
 
 
 def test_what_does_not_fit_is_one_sentence(stock):
-    for how, column, part in (("unit chance", "price", "did you mean 'unit change'"), ("unit change", "prise", "did you mean 'price'"),
-                              ("unit change", "city", "column 'city' is text"), ("typo in category", "", "no column ''")):
+    for how, column, part in (("unit chance", "price", "did you mean 'unit "
+                                                       "change'"),
+                              ("unit change", "prise", "did you mean 'price'"),
+                              ("unit change", "city", "column 'city' is text"),
+                              ("typo in category", "", "no column ''")):
         with core.refused(part):
             corrupt(stock, how, column)
     with core.refused("no such column; did you mean 'when'"):

@@ -19,10 +19,14 @@ def leaky(n=4000, seed=0):
     return pa.table({
         "copy": np.where(answer == 1, "late", "fine"), "score": answer + r.normal(0, 0.1, n),
         "bent": np.abs(answer * 3 - 1.5 + r.normal(0, 1.5, n)),
-        "after": pa.array(r.normal(size=n), mask=lost), "half": pa.array(r.normal(size=n), mask=lost & (r.random(n) < 0.7)),
-        "few": pa.array(r.normal(size=n), mask=lost & (r.random(n) < 0.2)), "gaps": pa.array(r.normal(size=n), mask=r.random(n) < 0.04),
-        "more_gaps": pa.array(r.normal(size=n), mask=lost | (r.random(n) < 0.04)), "good": answer + r.normal(0, 1, n),
-        "name": [f"n{i}" for i in r.integers(0, n, n)], "noise": r.normal(size=n), "id": np.arange(n), "nothing": pa.nulls(n),
+        "after": pa.array(r.normal(size=n), mask=lost),
+                     "half": pa.array(r.normal(size=n), mask=lost & (r.random(n) < 0.7)),
+        "few": pa.array(r.normal(size=n), mask=lost & (r.random(n) < 0.2)),
+                     "gaps": pa.array(r.normal(size=n), mask=r.random(n) < 0.04),
+        "more_gaps": pa.array(r.normal(size=n), mask=lost | (r.random(n) < 0.04)),
+                     "good": answer + r.normal(0, 1, n),
+        "name": [f"n{i}" for i in r.integers(0, n, n)], "noise": r.normal(size=n), "id": np.arange(n),
+                     "nothing": pa.nulls(n),
         "list": pa.array([[1]] * n), "outcome": pa.array(answer.astype(bool)),
     }), y
 
@@ -50,7 +54,8 @@ def test_the_auc_of_bins_is_the_auc():
     y, codes = (r.random(3000) < 0.3).astype(float), r.integers(0, 12, 3000)
     y[codes > 8] = 1
     fit = r.random(3000) < 0.5
-    rate = np.array([(y[fit & (codes == c)].sum() + y[fit].mean()) / ((fit & (codes == c)).sum() + 1) for c in range(12)])
+    rate = np.array([(y[fit & (codes == c)].sum() + y[fit].mean()) / ((fit & (codes == c)).sum() + 1)
+                     for c in range(12)])
     auc, error = leakage.auc_of_bins(codes, y, fit)
     assert auc == pytest.approx(roc_auc_score(y[~fit], rate[codes[~fit]])) and 0 < error < 0.02
 
@@ -103,8 +108,10 @@ def test_suspects_in_a_table_of_any_kind(kind, tmp_path):
 
 def test_labels_in_any_dress():
     y = np.array([1.0, 0, np.nan, 1])
-    dresses = [y, y.tolist(), [1, 0, None, 1], [True, False, None, True], pd.Series(y, index=[9, 9, 2, 1]), pd.array([1, 0, None, 1], "Int64"),
-               pd.Series([1, 0, None, 1], dtype="int64[pyarrow]"), pa.array([1, 0, None, 1]), pa.chunked_array([[1, 0], [None, 1]])]
+    dresses = [y, y.tolist(), [1, 0, None, 1], [True, False, None, True], pd.Series(y, index=[9, 9, 2, 1]),
+               pd.array([1, 0, None, 1], "Int64"),
+               pd.Series([1, 0, None, 1], dtype="int64[pyarrow]"), pa.array([1, 0, None, 1]),
+               pa.chunked_array([[1, 0], [None, 1]])]
     polars = pytest.importorskip("polars")
     for given in (*dresses, polars.Series([1, 0, None, 1])):
         np.testing.assert_array_equal(leakage.as_labels(given, 4), y)
@@ -124,7 +131,8 @@ def test_categoricals_and_time_zones_are_columns_like_others():
     r = np.random.default_rng(7)
     y = (r.random(1000) < 0.3).astype(float)
     when = pd.date_range("2024-01-01", periods=1000, freq="h", tz="Europe/Berlin")
-    frame = pd.DataFrame({"grade": pd.Categorical(np.where(y == 1, "fail", "pass")), "when": when, "none": pd.Categorical([None] * 1000)})
+    frame = pd.DataFrame({"grade": pd.Categorical(np.where(y == 1, "fail", "pass")), "when": when,
+                          "none": pd.Categorical([None] * 1000)})
     assert set(testing.leaks(frame, y)) == {"grade"}
     assert len(testing.label_suspects(frame[["when"]], y)) < 1000
 

@@ -1,10 +1,10 @@
 """Two tables that should be alike: differences are named with what would undo them, and chance is not."""
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from testing_tables import KINDS, as_kind, shop
 
-import pyarrow as pa
 from mlsys import core, testing
 from mlsys.testing import shift
 
@@ -19,7 +19,8 @@ def test_differences_are_named_and_chance_is_not(stock):
     alarms = [testing.differences(*pair).differs.any() for pair in halves]
     assert not any(alarms)
     served = stock.set_column(8, "price", pa.compute.multiply(stock["price"], 100.0))
-    served = served.set_column(1, "city", pa.compute.utf8_upper(stock["city"])).drop_columns("plate").append_column("new", stock["hour"])
+    served = served.set_column(1, "city",
+                               pa.compute.utf8_upper(stock["city"])).drop_columns("plate").append_column("new", stock["hour"])
     served = served.set_column(3, "wheels", stock["wheels"].cast(pa.string()))
     later = pa.compute.add(stock["when"], pa.scalar(5 * 3_600_000_000, pa.duration("us")))
     served = served.set_column(served.column_names.index("when"), "when", later)
@@ -38,8 +39,10 @@ def test_differences_agree_with_scipy(stock):
     expected = stats.ks_2samp(stock["price"].to_numpy(), other["price"].to_numpy(), method="asymp")
     assert found.loc["values", "size"] == pytest.approx(expected.statistic)
     assert found.p.tolist() == pytest.approx(stats.false_discovery_control([1.0, expected.pvalue]))
-    table = pd.crosstab(np.r_[np.zeros(len(stock)), np.ones(len(other))], np.r_[stock["kind"].to_pylist(), other["kind"].to_pylist()])
-    assert shift.word_distance(stock["kind"], other["kind"]).p == pytest.approx(stats.chi2_contingency(table).pvalue)
+    table = pd.crosstab(np.r_[np.zeros(len(stock)), np.ones(len(other))],
+                        np.r_[stock["kind"].to_pylist(), other["kind"].to_pylist()])
+    assert shift.word_distance(stock["kind"],
+                               other["kind"]).p == pytest.approx(stats.chi2_contingency(table).pvalue)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -21,7 +21,8 @@ DO = "import sys; from pathlib import Path; from mlsys import versioning\n"
 
 
 def process(code, *args, **more):
-    return subprocess.Popen([sys.executable, "-c", DO + code, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)
+    return subprocess.Popen([sys.executable, "-c", DO + code, *map(str, args)], stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, text=True, **more)
 
 
 def files(folder, n=40, size=200_000, seed=0):
@@ -44,7 +45,8 @@ def store(tmp_path):
 
 
 def content(folder):
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file() and STORE not in p.parts}
+    return {p.relative_to(folder).as_posix(): p.read_bytes()
+            for p in sorted(folder.rglob("*")) if p.is_file() and STORE not in p.parts}
 
 
 # in these processes each copy takes its time, so that a kill falls into the middle of the work, not before or after it
@@ -101,14 +103,17 @@ def test_killed_during_pull(store, tmp_path):
 def test_killed_during_snapshot_and_restore(store):
     table = files(store.parent / "table", seed=7)
     mine = content(table)
-    killed_in_the_middle("versioning.snapshot(sys.argv[1], 'three', store=sys.argv[2])", table, store, after=11)
+    killed_in_the_middle("versioning.snapshot(sys.argv[1], 'three', store=sys.argv[2])", table, store,
+                         after=11)
     assert [x.message for x in versioning.log(store)] == ["two", "one"] and not versioning.verify(store)["damaged"]
     versioning.snapshot(table, "three", store=store)
-    killed_in_the_middle("versioning.restore(versioning.log(sys.argv[1])[-1].rev, store=sys.argv[1])", store, after=13)
+    killed_in_the_middle("versioning.restore(versioning.log(sys.argv[1])[-1].rev, store=sys.argv[1])", store,
+                         after=13)
     assert content(table) == mine  # the old content stays in place until the new one is whole
     versioning.restore(versioning.log(store)[-1].rev, store=store)
     versioning.restore("latest", store=store)
-    assert content(store.parent) == {f"table/{n}": c for n, c in mine.items()}  # and nothing is left beside it
+    assert content(store.parent) == {f"table/{n}": c
+                                     for n, c in mine.items()}  # and nothing is left beside it
 
 
 @pytest.mark.parametrize("left", ["old", "new"])
@@ -144,7 +149,8 @@ def test_a_full_disk(tiny_disk):
 
 
 def failing_copies(monkeypatch, n):
-    "From the n-th copy on, the disk is full: half of the file is written, then the error comes that a full disk gives."
+    """From the n-th copy on, the disk is full: half of the file is written, then the error comes that a
+    full disk gives."""
     import dvc_objects.fs.local as local
     whole, left = local.copyfile, [n]
 
@@ -241,7 +247,8 @@ def test_a_forged_snapshot_is_refused(store, tmp_path):
         versioning.pull(url=str(tmp_path / "backup"), store=tmp_path / "other" / STORE)
     versioning.push(store=store, check=True)
     assert "not" not in text.read_text() and versioning.pull(store=tmp_path / "other" / STORE)["versions"] == 2
-    evil = Snapshot("2024-01-01T00:00:00+00:00", "data", "", {"../evil": {"md5": "0" * 32, "size": 1}}, {}, "")
+    evil = Snapshot("2024-01-01T00:00:00+00:00", "data", "", {"../evil": {"md5": "0" * 32, "size": 1}}, {},
+                    "")
     text.unlink()
     (text.parent / f"{evil.rev}.dvc").write_text(snapshot_text(evil))
     with core.refused("not a plain relative path"):
@@ -259,7 +266,8 @@ def test_a_file_lost_on_the_remote_is_pushed_again(store, tmp_path):
 
 
 def test_two_writers_at_once(tmp_path):
-    "Three processes make the store and save at the same time: all versions are there, in one line of descent."
+    """Three processes make the store and save at the same time: all versions are there, in one line of
+    descent."""
     for i in range(3):
         files(tmp_path / f"t{i}", n=5, seed=i)
     code = "versioning.snapshot(sys.argv[1], sys.argv[1][-2:], store=sys.argv[2])"
@@ -273,7 +281,8 @@ def test_two_writers_at_once(tmp_path):
 
 
 def test_a_writer_that_never_ends_is_named(store):
-    p = process("from mlsys.versioning.store import locked_repo\nwith locked_repo(Path(sys.argv[1])): print('in', flush=True); sys.stdin.read()", store, stdin=subprocess.PIPE)
+    p = process("from mlsys.versioning.store import locked_repo\nwith locked_repo(Path(sys.argv[1])): "
+                "print('in', flush=True); sys.stdin.read()", store, stdin=subprocess.PIPE)
     assert p.stdout.readline() == "in\n"
     with core.refused("another process has been writing there"), locked_repo(store, patience=0.1):
         pass
@@ -316,7 +325,8 @@ def s3():
             break
         except OSError:
             time.sleep(0.1)
-    keys = dict(aws_access_key_id="test", aws_secret_access_key="test", region_name="us-east-1", endpoint_url=url)
+    keys = dict(aws_access_key_id="test", aws_secret_access_key="test", region_name="us-east-1",
+                endpoint_url=url)
     client = boto3.client("s3", **keys)
     client.create_bucket(Bucket="versions")
     yield url, client
@@ -328,7 +338,8 @@ def s3():
 def test_an_encrypted_bucket(s3, store, tmp_path, sse):
     url, client = s3
     prefix = sse.replace(":", "-")
-    options = dict(endpointurl=url, region="us-east-1", access_key_id="test", secret_access_key="test", sse=sse)
+    options = dict(endpointurl=url, region="us-east-1", access_key_id="test", secret_access_key="test",
+                   sse=sse)
     versioning.add_remote("bucket", f"s3://versions/{prefix}", store=store, **options)
     assert versioning.push(store=store)["versions"] == 2
     listed = [o["Key"] for o in client.list_objects_v2(Bucket="versions", Prefix=prefix)["Contents"]]

@@ -26,12 +26,17 @@ class Stream:
 
 
 KINDS = {
-    "pandas": lambda: FRAME, "index": lambda: FRAME.set_index("id"), "two levels": lambda: FRAME.set_index(["id", "city"]),
-    "nameless index": lambda: FRAME.set_axis(["p", "q", "r"]), "categories": lambda: FRAME.astype({"city": "category"}),
+    "pandas": lambda: FRAME, "index": lambda: FRAME.set_index("id"),
+         "two levels": lambda: FRAME.set_index(["id", "city"]),
+    "nameless index": lambda: FRAME.set_axis(["p", "q", "r"]),
+         "categories": lambda: FRAME.astype({"city": "category"}),
     "nullable": lambda: FRAME.astype({"id": "Int64", "x": "Float64", "city": "string"}),
-    "arrow-backed": lambda: ARROW.to_pandas(types_mapper=pd.ArrowDtype), "polars": lambda: pl.from_arrow(ARROW),
-    "lazy": lambda: pl.from_arrow(ARROW).lazy(), "arrow": lambda: ARROW, "batch": lambda: ARROW.to_batches()[0],
-    "reader": lambda: ARROW.to_reader(), "stream": Stream, "mapping": lambda: {n: ARROW[n] for n in ARROW.column_names},
+    "arrow-backed": lambda: ARROW.to_pandas(types_mapper=pd.ArrowDtype),
+         "polars": lambda: pl.from_arrow(ARROW),
+    "lazy": lambda: pl.from_arrow(ARROW).lazy(), "arrow": lambda: ARROW,
+         "batch": lambda: ARROW.to_batches()[0],
+    "reader": lambda: ARROW.to_reader(), "stream": Stream,
+         "mapping": lambda: {n: ARROW[n] for n in ARROW.column_names},
     "relation": lambda: duckdb.from_arrow(ARROW)}
 
 
@@ -52,13 +57,15 @@ def test_any_table_is_compared(kind):
 def test_any_table_is_saved_under_a_name(here, kind):
     snap = versioning.snapshot(KINDS[kind](), "first", name="table")
     assert [*snap.outs] == ["table.parquet"]
-    assert versioning.snapshot(KINDS[kind](), "no change", name="table") == snap == versioning.snapshot({"table": KINDS[kind]()})
+    assert versioning.snapshot(KINDS[kind](), "no change",
+                               name="table") == snap == versioning.snapshot({"table": KINDS[kind]()})
     assert versioning.diff("table@latest", FRAME).same and versioning.diff(f"@{snap.rev}", KINDS[kind]()).same
     versioning.restore("latest", to=here / "back")
     assert pq.read_table(here / "back" / "table.parquet").num_rows == 3
 
 
-@pytest.mark.parametrize("kind", ["pandas", "index", "two levels", "nameless index", "categories", "nullable"])
+@pytest.mark.parametrize("kind", ["pandas", "index", "two levels", "nameless index", "categories",
+                                  "nullable"])
 def test_pandas_comes_back_as_it_was(here, kind):
     frame = KINDS[kind]()
     versioning.snapshot(frame, name="table.parquet")
@@ -86,16 +93,22 @@ def test_categories_are_compared_by_value():
 
 
 @pytest.mark.parametrize("frame, sentence", [
-    (pd.DataFrame([[1, 2]]), "is named 0, which is not text"), (pd.DataFrame([[1, 2]], columns=["a", "a"]), "two columns are named 'a'"),
-    (pd.DataFrame({"a": [1], "A": [2]}), "differ only in case"), (7, "is not a table"), (pd.DataFrame({"a": [1, "x"]}), "")])
+    (pd.DataFrame([[1, 2]]), "is named 0, which is not text"),
+                                             (pd.DataFrame([[1, 2]], columns=["a", "a"]),
+                                              "two columns are named 'a'"),
+    (pd.DataFrame({"a": [1], "A": [2]}), "differ only in case"), (7, "is not a table"),
+                                             (pd.DataFrame({"a": [1, "x"]}), "")])
 def test_tables_that_cannot_be_compared(frame, sentence):
     with core.refused(sentence):
         versioning.diff(frame, FRAME)
 
 
 def test_tables_that_cannot_be_saved(here):
-    for given, sentence in ((FRAME, "a table needs a name"), ({"../x": FRAME}, "not a plain relative path"), ({"x": 7}, "is not a table"),
-                            (pd.DataFrame([[1]]), "a table needs a name"), ({"x": pd.DataFrame([[1]])}, "which is not text")):
+    for given, sentence in ((FRAME, "a table needs a name"), ({"../x": FRAME}, "not a plain relative "
+                                                                               "path"),
+                            ({"x": 7}, "is not a table"),
+                            (pd.DataFrame([[1]]), "a table needs a name"),
+                            ({"x": pd.DataFrame([[1]])}, "which is not text")):
         with core.refused(sentence):
             versioning.snapshot(given)
     assert versioning.log() == [] and not list((here / STORE / ".dvc" / "tmp").glob("tmp*"))
@@ -148,10 +161,13 @@ outs:
 def test_a_store_of_an_earlier_release_is_read(here):
     "Its texts and files byte for byte, as the code before the rooms wrote them."
     cache = here / STORE / ".dvc" / "cache" / "files" / "md5"
-    files = {STORE + "/.dvc/config": "[core]\n    analytics = false\n    no_scm = true\n    check_update = false\n",
+    files = {STORE
+             + "/.dvc/config": "[core]\n    analytics = false\n    no_scm = true\n    check_update = false\n",
              f"{STORE}/snapshots/00b4b46e61a8.dvc": OLD, f"{STORE}/snapshots/5fcf95e20a0b.dvc": OLD_MODEL,
              cache / "f9" / "7c5d29941bfb1b2fdab0874906ab82": "one",
-             cache / "f8" / "cb5d59ec08b4cdbb3b1686904613da.dir": '[{"md5": "f97c5d29941bfb1b2fdab0874906ab82", "relpath": "a.txt"}]'}
+             cache / "f8"
+             / "cb5d59ec08b4cdbb3b1686904613da.dir": '[{"md5": "f97c5d29941bfb1b2fdab0874906ab82", '
+                                                     '"relpath": "a.txt"}]'}
     for name, text in files.items():
         (here / name).parent.mkdir(parents=True, exist_ok=True)
         (here / name).write_text(text)
@@ -164,7 +180,9 @@ def test_a_store_of_an_earlier_release_is_read(here):
 
 
 def test_the_face_loads_what_is_asked_for():
-    code = ("import sys; from mlsys import versioning\nassert 'dvc' not in sys.modules and 'pandas' not in sys.modules\n"
-            "versioning.log, versioning.lineage\nassert 'dvc' not in sys.modules and 'torch' not in sys.modules\nassert 'diff' in dir(versioning)")
+    code = ("import sys; from mlsys import versioning\nassert 'dvc' not in sys.modules and 'pandas' not in "
+            "sys.modules\n"
+            "versioning.log, versioning.lineage\nassert 'dvc' not in sys.modules and 'torch' not in "
+            "sys.modules\nassert 'diff' in dir(versioning)")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -26,7 +26,8 @@ def people(n=3000, seed=0):
 
 
 def shop(n=4000, seed=0):
-    "Rows in which one column decides another: words decide words and numbers, an hour decides a time of day, values come together."
+    """Rows in which one column decides another: words decide words and numbers, an hour decides a time
+    of day, values come together."""
     r = np.random.default_rng(seed)
     kind = r.choice(["car", "bus", "bike"], n)
     hour = r.integers(6, 22, n)
@@ -35,11 +36,15 @@ def shop(n=4000, seed=0):
         "kind": kind, "city": r.choice(["Bonn", "Ulm"], n), "hour": hour,
         "wheels": np.select([kind == "car", kind == "bus"], [4, 6], 2),
         "start": hour * 100 + r.integers(0, 60, n),
-        "fuel": pa.array(np.select([kind == "car", kind == "bus"], ["petrol", "diesel"], ""), mask=kind == "bike"),
-        "plate": [f"B{a}{b}" for a, b in zip(r.choice(["AB", "XY", "K"], n), r.integers(10, 99999, n), strict=True)],
+        "fuel": pa.array(np.select([kind == "car", kind == "bus"], ["petrol", "diesel"], ""),
+                         mask=kind == "bike"),
+        "plate": [f"B{a}{b}" for a, b in zip(r.choice(["AB", "XY", "K"], n), r.integers(10, 99999, n),
+                                             strict=True)],
         "wind": np.round(r.integers(0, 40, n) * 1.15078, 5), "price": np.round(r.gamma(2, 9, n), 2),
-        "maker": pa.array(r.choice(["x", "y"], n), mask=~known), "model": pa.array(r.choice(["p", "q", "r"], n), mask=~known),
-        "when": pa.array(np.datetime64("2021-03-01", "us") + np.sort(r.integers(0, 90 * 86400, n)).astype("timedelta64[s]")),
+        "maker": pa.array(r.choice(["x", "y"], n), mask=~known),
+                     "model": pa.array(r.choice(["p", "q", "r"], n), mask=~known),
+        "when": pa.array(np.datetime64("2021-03-01", "us")
+                         + np.sort(r.integers(0, 90 * 86400, n)).astype("timedelta64[s]")),
     })
 
 
@@ -53,7 +58,8 @@ class Foreign:
         return self.table.__arrow_c_stream__(requested_schema)
 
 
-KINDS = ("arrow", "pandas", "nullable", "arrow-backed", "polars", "lazy", "batch", "reader", "stream", "duckdb", "path", "mapping")
+KINDS = ("arrow", "pandas", "nullable", "arrow-backed", "polars", "lazy", "batch", "reader", "stream",
+         "duckdb", "path", "mapping")
 
 
 def as_kind(kind, table, folder):

@@ -41,7 +41,9 @@ def readme() -> str:
     text = text.replace(MARK, table())
     # links of the notebook start in nbs/, those of the README at the top
     text = re.sub(r"(\]\(|src=\")(?!https?:|#|mailto:|\.\./)", r"\1nbs/", text).replace("](../", "](")
-    return re.sub(r"\n{3,}", "\n\n", f"<!-- Made from nbs/index.ipynb by tools/contents.py: edit that one. -->\n\n{text.strip()}\n")
+    return re.sub(r"\n{3,}", "\n\n",
+                  f"<!-- Made from nbs/index.ipynb by tools/contents.py: edit that one. "
+                  f"-->\n\n{text.strip()}\n")
 
 
 def sidebar() -> str:
@@ -53,7 +55,8 @@ def sidebar() -> str:
             own = [p for p in rooms() if p.name[3:].partition(".")[0].lstrip("_") == chapter.name]
             href = f"nbs/{chapter.notebook}.ipynb"
             if own:
-                lines += [f"          - section: {promise(NBS / f'{chapter.notebook}.ipynb')[0]}", f"            href: {href}",
+                lines += [f"          - section: {promise(NBS / f'{chapter.notebook}.ipynb')[0]}",
+                          f"            href: {href}",
                           "            contents:", *(f"              - nbs/{p.name}" for p in own)]
             else:
                 lines.append(f"          - {href}")
@@ -63,7 +66,8 @@ def sidebar() -> str:
 def quarto() -> str:
     "_quarto.yml as it should be."
     text = QUARTO.read_text(encoding="utf-8")
-    return re.sub(r"(  sidebar:\n(?:    \S.*\n)*?    contents:\n)(?:      .*\n)+", lambda m: m[1] + sidebar() + "\n", text)
+    return re.sub(r"(  sidebar:\n(?:    \S.*\n)*?    contents:\n)(?:      .*\n)+",
+                  lambda m: m[1] + sidebar() + "\n", text)
 
 
 def main():

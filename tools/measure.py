@@ -23,7 +23,8 @@ def functions(path: Path) -> dict[str, int]:
     "Syntax nodes of each function of a module; a function inside another counts for both."
     tree = ast.parse(path.read_text(encoding="utf-8"))
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
-    return {f"{n.name}:{n.lineno}": sum(1 for _ in ast.walk(n)) for n in ast.walk(tree) if isinstance(n, kinds)}
+    return {f"{n.name}:{n.lineno}": sum(1 for _ in ast.walk(n))
+            for n in ast.walk(tree) if isinstance(n, kinds)}
 
 
 def code_lines(source: str) -> list[str]:
@@ -36,7 +37,8 @@ def is_exported(source: str) -> bool:
 
 
 def only_imports(source: str) -> bool:
-    tree = ast.parse("\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in source.splitlines()))
+    tree = ast.parse("\n".join("" if line.lstrip().startswith(("%", "!")) else line
+                               for line in source.splitlines()))
     return all(isinstance(n, (ast.Import, ast.ImportFrom)) for n in tree.body)
 
 
@@ -65,9 +67,11 @@ def notebook(path: Path) -> dict:
 
 def module(path: Path) -> dict:
     "The figures of one module, without the list of names that nbdev writes."
-    text = re.sub(r"^# %% auto #0\n.*?(?=^# %%)", "", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.M)
+    text = re.sub(r"^# %% auto #0\n.*?(?=^# %%)", "", path.read_text(encoding="utf-8"),
+                  flags=re.DOTALL | re.M)
     lines = [x for x in text.splitlines()[1:] if not x.startswith("# %%")]  # the first line is the promise
-    return dict(lines=len(lines), nodes=list(functions(path).values()), long=sum(len(x) > LONG for x in lines),
+    return dict(lines=len(lines), nodes=list(functions(path).values()),
+                long=sum(len(x) > LONG for x in lines),
                 over_100=sum(len(x) > 100 for x in lines))
 
 
@@ -84,9 +88,11 @@ def main():
     books = {p.stem: notebook(p) for p in [*chapters(), *rooms()]}
     if detail:
         for name, m in made.items():
-            print(f"{name:32}{m['lines']:6} lines {median(m['nodes'] or [0]):5.0f} nodes {m['long']:4} long lines")
+            print(f"{name:32}{m['lines']:6} lines {median(m['nodes'] or [0]):5.0f} nodes {m['long']:4} long "
+                  f"lines")
         for name, b in books.items():
-            print(f"{name:32}{b['cells']:4} cells {b['words_per_code']:4.0f} words/code {b['exported']:4} exported {b['examples']:4} "
+            print(f"{name:32}{b['cells']:4} cells {b['words_per_code']:4.0f} words/code {b['exported']:4} "
+                  f"exported {b['examples']:4} "
                   f"examples {b['asserting']:4} asserting, {b['in_a_row']} in a row")
     sizes = [m["lines"] for m in made.values()]
     nodes = [n for m in made.values() for n in m["nodes"]]
@@ -98,7 +104,8 @@ def main():
     print(f"exported cells {len(lines)}: median {median(lines):.0f} lines, 90 % at most {ninth(lines):.0f}")
     print(f"examples per exported cell {sum(b['examples'] for b in books.values()) / len(lines):.2f}")
     told = [books[p.stem] for p in chapters()]
-    print(f"chapters {len(told)}: largest {max(b['cells'] for b in told)} cells, {min(b['words_per_code'] for b in told):.0f} words "
+    print(f"chapters {len(told)}: largest {max(b['cells'] for b in told)} cells, "
+          f"{min(b['words_per_code'] for b in told):.0f} words "
           "of prose per code cell at least")
 
 
