@@ -1,4 +1,4 @@
-"""A/B tests: sizes and intervals equal to other libraries', false alarms within the promise, mergeable sums, bad batches refused whole."""
+"""A/B tests: parity with other libraries, false alarms as promised, mergeable sums, bad batches refused."""
 import copy
 import math
 

@@ -1,4 +1,4 @@
-"""Calibration and conformal sets: parity with scikit-learn and MAPIE, the promise where it is a theorem, degenerate input."""
+"""Calibration and conformal sets: parity with scikit-learn and MAPIE, the promise where it is a theorem."""
 import math
 
 import numpy as np

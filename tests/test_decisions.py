@@ -1,4 +1,4 @@
-"""Thresholds, wishes, slices, fairness, behaviour and policies: properties, parity with other libraries, bad input in one sentence."""
+"""Thresholds, wishes, slices, fairness, behaviour, policies: properties, parity, bad input."""
 import itertools
 import json
 import math
@@ -180,8 +180,7 @@ def test_the_front_is_what_nothing_beats(points):
 
 
 def test_a_combined_loss_is_least_at_the_combined_mean():
-    """Cross entropies are linear in their truths: one model with weights aims at the weighted mean of
-    two models."""
+    "Cross entropies are linear in their truths: a weighted loss aims at the weighted mean."
     rng = np.random.default_rng(0)
     n = 6000
     x = rng.normal(size=(n, 2)).astype(np.float32)

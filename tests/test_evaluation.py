@@ -1,4 +1,4 @@
-"""Evaluation: metrics equal to scikit-learn's, intervals that hold the truth as often as they say, degenerate input, any table."""
+"""Metrics equal to scikit-learn's, intervals that hold the truth as often as they say, degenerate input."""
 import math
 
 import numpy as np
@@ -157,8 +157,8 @@ def test_a_period_of_one_class_is_left_out_of_the_mean():
     assert math.isnan(area.value[2])
     assert np.isclose(measured.mean().of("auc", "network", "all").value, expected)
     table = measured.table("period")
-    assert table[(table.period == "c") & (table.metric == "auc")][["value", "low",
-                                                                   "high"]].isna().all(axis=None)
+    assert table[(table.period == "c") & (table.metric == "auc")].filter(["value", "low",
+                                                                          "high"]).isna().all(axis=None)
     s = core.Settings(data=core.Data(target="y"))
     assert promise_table(measured, "network", s, 0.3).iloc[2, 4] == "undefined"
 
@@ -208,8 +208,7 @@ def redrawn(y, p, drawn):
 
 
 def test_intervals_from_days_hold_the_truth_and_those_from_rows_do_not():
-    """30 days of 100 rows, the truth from 100,000 days: 95 % intervals from days hold it in some 90 % of
-    the trials, from rows in 60 %."""
+    "30 days of 100 rows, the truth from 100,000 days: days hold it in some 90 %, rows in 60 %."
     rng = np.random.default_rng(1)
     truth = auc(*world(rng, 100_000, 10)[:2])
     held = {"days": 0, "rows": 0}

@@ -1,4 +1,4 @@
-"""Explanations and estimates without labels: closed forms, published games, scikit-learn, worlds whose truth is known."""
+"""Explanations and estimates without labels: closed forms, published games, scikit-learn, known worlds."""
 import itertools
 import math
 
@@ -55,8 +55,7 @@ def test_shapley_is_the_mean_over_all_orders(m, seed):
 
 
 def test_published_games():
-    """Shapley and Shubik 1954: power in the Security Council of 1954, 5 with a veto and 6 without:
-    0.1974 each, 0.0022 each."""
+    "Shapley and Shubik 1954: the Security Council, 5 with a veto and 6 without: 0.1974 each, 0.0022 each."
     inside = coalitions(11)
     passes = inside[:, :5].all(1) & (inside.sum(1) >= 7)
     power = shapley(passes.astype(float))
@@ -67,8 +66,7 @@ def test_published_games():
 
 
 def test_shapley_of_a_model_with_interactions_by_hand():
-    """f = a b with a background at zero: the product is shared equally; a player that is not used gets
-    nothing."""
+    "f = a b with a background at zero: the product is shared equally, an unused player gets nothing."
     row, background = {c: np.array([[v]])
                        for c, v in (("a", 3.0), ("b", 2.0), ("c", 9.0))}, {c: np.zeros((4, 1)) for c in "abc"}
     worth = coalition_values(lambda r: r["a"][:, 0] * r["b"][:, 0], row, background, [["a"], ["b"], ["c"]],
@@ -82,10 +80,9 @@ def test_shapley_of_a_model_with_interactions_by_hand():
 def test_deletion_prefers_the_true_order():
     row, background = {c: np.array([[1.0]]) for c in "abc"}, {c: np.zeros((2, 1)) for c in "abc"}
     def predict(r): return 4 * r["a"][:, 0] + 2 * r["b"][:, 0] + r["c"][:, 0]
-    assert deletion_curve(predict, row, background, ["a", "b", "c"], np.array([0, 1, 2])).tolist() == [7, 3,
-                                                                                                       1, 0]
-    assert deletion_curve(predict, row, background, ["a", "b", "c"], np.array([2, 0, 1])).tolist() == [7, 6,
-                                                                                                       2, 0]
+    def left(*order):
+        return deletion_curve(predict, row, background, ["a", "b", "c"], np.array(order)).tolist()
+    assert left(0, 1, 2) == [7, 3, 1, 0] and left(2, 0, 1) == [7, 6, 2, 0]
 
 
 class Model(RegressorMixin, BaseEstimator):
@@ -115,8 +112,8 @@ def test_importance_equals_scikit_learn(world):
             for seed in range(20)]
     for i, c in enumerate("abc"):
         mean, error = np.mean([f[c] for f in ours]), np.std([f[c] for f in ours]) / 20**0.5
-        assert abs(mean - theirs.importances_mean[i]) < 4 * math.hypot(error,
-                                                                       theirs.importances_std[i] / 20**0.5) + 1e-12
+        allowed = 4 * math.hypot(error, theirs.importances_std[i] / 20**0.5)
+        assert abs(mean - theirs.importances_mean[i]) < allowed + 1e-12
     assert ours[0].index.tolist() == ["a", "b", "c"] and ours[0]["c"] == 0
 
 

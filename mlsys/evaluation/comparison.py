@@ -17,14 +17,14 @@ import pandas as pd
 import pyarrow as pa
 from sklearn.isotonic import IsotonicRegression
 
-# %% ../../nbs/08d_evaluation.comparison.ipynb #08c2f4a9
+# %% ../../nbs/08d_evaluation.comparison.ipynb #c8724d9f
 from .. import core
 from ..core import BadInput, Settings, nearest
 from .metrics import LESS_IS_BETTER
 from .predictions import Measures, Predictions, columns_of
 from .resampling import Estimate
-from ..training.scores import auc
 from ..formats.columns import label_text
+from ..training.scores import auc
 
 # %% ../../nbs/08d_evaluation.comparison.ipynb #f9639d38
 SIMPLE = ("always_no", "rate")  # what a team would have without a learned model
@@ -103,7 +103,7 @@ def _label_of(event, known):
     if event.get("event", "answer") != "answer": return None
     return known.get(str(event.get("label")).lower())
 
-# %% ../../nbs/08d_evaluation.comparison.ipynb #8432e0b6
+# %% ../../nbs/08d_evaluation.comparison.ipynb #52a3f4c7
 def human_labels(
     s: Settings,
     data,

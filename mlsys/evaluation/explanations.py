@@ -18,9 +18,9 @@ import pyarrow as pa
 from scipy import special, stats
 from scipy.cluster import hierarchy
 
-# %% ../../nbs/08k_evaluation.explanations.ipynb #f608d41e
+# %% ../../nbs/08k_evaluation.explanations.ipynb #6488cbc9
 from ..core import BadInput, nearest
-from .behaviour import Probe, is_missing, is_raw, probe, take
+from .behaviour import Probe, in_memory, is_missing, is_raw, probe, take
 from .metrics import rank_metrics
 from .resampling import Estimate, Resamples, resample
 from ..formats.frames import like, to_arrow
@@ -137,7 +137,7 @@ def steps_along(column: np.ndarray, n: int = 12) -> np.ndarray:  # raw column (r
     rank = np.linspace(0, len(known) - 1, min(n, len(known))).astype(int)
     return known[np.argsort(column[known, 0], kind="stable")[rank]]
 
-# %% ../../nbs/08k_evaluation.explanations.ipynb #2c5d98fa
+# %% ../../nbs/08k_evaluation.explanations.ipynb #2128a5c0
 def partial_dependence(
     model: Any,          # a bundle, or a function of what `data` is
     data: Any,           # raw columns, or any table
@@ -146,6 +146,7 @@ def partial_dependence(
     most: int = 1000,    # rows to average over, spread evenly
 ) -> pd.DataFrame:       # one line per step: the columns' values, and `answer`, the mean one
     "Mean answer if every row had the values of one real row, along the values of the first column."
+    data = in_memory(data)
     seen, raw = probe(model, data), raw_columns(data)
     _known({"columns": columns}, raw)
     donors = steps_along(raw[columns[0]], steps)
@@ -186,7 +187,7 @@ def coalition_values(
             asked[c] = values.astype(row[c].dtype).reshape(-1, 1)
     return predict(asked).reshape(len(inside), n).mean(1)
 
-# %% ../../nbs/08k_evaluation.explanations.ipynb #e46addf7
+# %% ../../nbs/08k_evaluation.explanations.ipynb #4a91e104
 class Contributions(NamedTuple):
     "Why the answers differ from the usual one."
     values: np.ndarray   # (rows, players): contributions; each row sums to `answers` less `usual`
@@ -196,10 +197,11 @@ class Contributions(NamedTuple):
 def pooled(rows: Any, background: Any) -> Any:
     "Rows and background rows in one, in the kind of the rows."
     if is_raw(rows): return {c: np.concatenate([v, background[c]]) for c, v in rows.items()}
+    if isinstance(rows, pd.DataFrame): return pd.concat([rows, background], ignore_index=True)
     tables = to_arrow(rows), to_arrow(background)
     return like(pa.concat_tables(tables, promote_options="permissive"), rows)
 
-# %% ../../nbs/08k_evaluation.explanations.ipynb #3dcfc6ee
+# %% ../../nbs/08k_evaluation.explanations.ipynb #c55ac4c8
 def shapley_values(
     model: Any,                   # a bundle, or a function of what `rows` is
     rows: Any,                    # to explain: raw columns, or any table
@@ -207,6 +209,7 @@ def shapley_values(
     players: list | None = None,  # lists of columns, all of them; default: each column by itself
 ) -> Contributions:
     "Exact Shapley values of each row; 2^m coalitions for m players."
+    rows = in_memory(rows)
     n = len(next(iter(rows.values()))) if is_raw(rows) else len(to_arrow(rows))
     both = probe(model, pooled(rows, background))
     others = both.take(slice(n, None)).raw

@@ -13,7 +13,7 @@ import math
 import numpy as np
 from scipy import sparse
 
-# %% ../../nbs/08b_evaluation.metrics.ipynb #b774071b
+# %% ../../nbs/08b_evaluation.metrics.ipynb #6f166d61
 from .resampling import Estimate, Resamples, group_sums
 from ..training.scores import step_auc
 

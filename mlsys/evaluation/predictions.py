@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-# %% ../../nbs/08c_evaluation.predictions.ipynb #a1a7bbbb
+# %% ../../nbs/08c_evaluation.predictions.ipynb #93d31616
 from .. import core
 from ..core import BadInput, Settings, nearest
 from .metrics import METRICS, bin_edges, measure
