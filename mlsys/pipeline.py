@@ -275,7 +275,7 @@ def pages() -> dict[str, Path]:
     "The notebooks of the book that are no stage: rooms, and chapters that write nothing."
     return rooms() | {c.notebook: chapters()[c.notebook] for c in core.BOOK if not c.writes}
 
-# %% ../nbs/90_pipeline.ipynb #c4f429d9
+# %% ../nbs/90_pipeline.ipynb #a353a91d
 def run_pages(
     card="settings.ini",  # the card
     workers: int = 2,     # at a time
@@ -290,7 +290,7 @@ def run_pages(
     with ProcessPoolExecutor(workers) as pool:
         runs = {page: pool.submit(execute, page, out / f"{page}.ipynb", s.home) for page in todo}
         for page in core.track(todo, "pages of the book"):
-            runs[page].result()
-            done[page] = now[page]
-            core.write_json(out / PAGES, {page: digest for page, digest in done.items() if page in now})
+            if runs[page].exception() is None: done[page] = now[page]
+    core.write_json(out / PAGES, {page: digest for page, digest in done.items() if page in now})
+    for page in todo: runs[page].result()  # the first failure, once all that could be done is kept
     return todo
