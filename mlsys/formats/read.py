@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.csv
 from pyarrow.types import is_temporal
 
-# %% ../../nbs/02e_formats.read.ipynb #f895ce5e
+# %% ../../nbs/02e_formats.read.ipynb #ce9bd3b7
 from ..core import BadInput, shown
 from .columns import Names, check_known, promote
 from .files import TEXT_KINDS, Part, Reader, Scan, TextReader, find_parts, reader_of

@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-# %% ../../nbs/03j_testing.stream.ipynb #b903944a
+# %% ../../nbs/03j_testing.stream.ipynb #a0823de4
 from .. import core, formats
 from ..core import BadInput, shown
 from ..formats.frames import is_path, to_batches
@@ -59,7 +59,7 @@ def row_lines(
         dict(row=rows, bad=verdicts.bad, reasons=texts.take(pa.array(at)), novelty=verdicts.novelty)
     )
 
-# %% ../../nbs/03j_testing.stream.ipynb #9df3707b
+# %% ../../nbs/03j_testing.stream.ipynb #1d02e189
 def _for_readers(table: pa.Table, path: Any) -> pa.Table:
     "A CSV has no lists: reasons become one text, joined by semicolons."
     if path is None or file_kind(path) != "csv": return table
@@ -178,7 +178,7 @@ class Outputs:
     bad: Any = None       # file for the bad rows, with their reasons
     verdicts: Any = None  # file for one line per row
 
-# %% ../../nbs/03j_testing.stream.ipynb #33ed29ff
+# %% ../../nbs/03j_testing.stream.ipynb #880f9bee
 def check_places(
     path: Any,         # a file, or None for what is no file
     *outputs: Any,     # files, or None
@@ -189,7 +189,7 @@ def check_places(
     if len({p.resolve() for p in given}) < len(given):
         raise BadInput(f"{shown(given[1])}: it would replace another file of this test; name another")
 
-# %% ../../nbs/03j_testing.stream.ipynb #98d8f863
+# %% ../../nbs/03j_testing.stream.ipynb #eea136b6
 @contextlib.contextmanager
 def _writers(outputs: Outputs, suite: Suite, typed: bool) -> Iterator[Callable]:
     "Yields what writes a judged batch; all files appear when all is read, or none."
@@ -233,7 +233,7 @@ def summary_text(
     files = {"good rows": result["good"], "bad rows": result["bad_file"], "verdicts": result["verdicts"]}
     return "\n".join(lines + [f"{what}: {shown(p)}" for what, p in files.items() if p])
 
-# %% ../../nbs/03j_testing.stream.ipynb #2f31f846
+# %% ../../nbs/03j_testing.stream.ipynb #a54507c1
 def _opened(data: Any, suite: Suite, batch_rows: int) -> tuple:
     "The batches of a file or a table, and whether their types are known."
     if not is_path(data): return to_batches(data, batch_rows), True
