@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 SAMPLE := MLSYS_RUN_SAMPLE=3000 MLSYS_RUN_BUILD=build/sample
 
 .DEFAULT_GOAL := help
-.PHONY: help run test browser docs docs-serve lab bench save readme hooks lint lock clean
+.PHONY: help run book test test-tables browser docs docs-serve lab bench save contents hooks lint lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -23,9 +23,9 @@ run: .venv/.installed  ## the whole pipeline on the flights (or on the table of 
 
 test: run  ## every test: notebooks, properties, faults, whole-system runs, export check, coverage
 	@nbdev-export && git diff --exit-code --stat -- mlsys
-	@ruff check tests benchmarks tools setup.py conftest.py && ruff check --select F mlsys
+	@ruff check
 	@rm -rf build/sample
-	$(SAMPLE) python -m pytest --quiet --nbval-lax nbs
+	$(SAMPLE) python -m pytest --quiet --nbval-lax nbs/[0-9][0-9]_*.ipynb  # the rooms: tests/test_chapters.py, and make book
 	python -m pytest tests -n 2 --dist loadfile --cov --cov-report=term --cov-fail-under=90
 
 browser:  ## Chromium for the tests of the labelling desk: Debian's, where none is there and apt may install it
@@ -33,30 +33,38 @@ browser:  ## Chromium for the tests of the labelling desk: Debian's, where none 
 	  DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends chromium > /dev/null; } || \
 	  echo "no Chromium, and apt could not install it: tests in a browser will be skipped (with CI=1: they will fail)"
 
-docs: run  ## the site, from the notebooks that the pipeline executed, into _site/
+book: run  ## every page of the book executed: the rooms behind the chapters too
+	@mlsys run --book > /dev/null
+
+docs: book  ## the site, from the executed notebooks, into _site/
 	@python tools/docs.py
 
 docs-serve: docs  ## the site on http://127.0.0.1:8000
 	@python -m http.server --bind 127.0.0.1 --directory _site 8000
 
-lab: .venv/.installed  ## JupyterLab in nbs/
-	@jupyter lab --notebook-dir=. nbs
+lab: .venv/.installed  ## JupyterLab: the project, opened at the chapters
+	@jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/nbs/index.ipynb
+
+test-tables: run  ## whole runs on sixty tables that nobody here chose (hours)
+	@python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[bench]'
+	@python -m pytest tests/test_tables.py -m slow
+	@python benchmarks/tables.py
 
 bench: run  ## side-by-side measurements against the peers (installs them first)
 	@python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[bench]'
 	@python benchmarks/run.py
 
-save: run  ## put the outputs of the last run into nbs/, clean, and accept them as up to date
-	@python tools/save.py && python tools/readme.py
+save: book  ## put the outputs of the last run into nbs/, clean, and accept them as up to date
+	@python tools/save.py && python tools/contents.py
 
-readme: .venv/.installed  ## README.md from nbs/index.ipynb
-	@python tools/readme.py
+contents: .venv/.installed  ## README.md from nbs/index.ipynb, and the sidebar of the site
+	@python tools/contents.py
 
 hooks: .venv/.installed  ## git hooks that clean notebooks and merge them by cell
 	@nbdev-install-hooks
 
 lint: .venv/.installed  ## ruff
-	@ruff check tests benchmarks tools setup.py conftest.py && ruff check --select F mlsys
+	@ruff check
 
 lock: .venv/.installed  ## write requirements.lock from what is installed
 	@python -m pip list --format=freeze --exclude-editable | sed "s,+cpu,,; /^pip=/d" > requirements.lock

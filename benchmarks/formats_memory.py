@@ -1,4 +1,5 @@
-"""A CSV of 3 GB, made on the spot, into Parquet: peak memory of `formats.convert` and of DuckDB's COPY as it comes."""
+"""A CSV of 3 GB, made on the spot, into Parquet: peak memory of `formats.convert` and of DuckDB's COPY."""
+
 import json
 import subprocess
 import sys
@@ -8,12 +9,19 @@ from pathlib import Path
 CSV = Path(__file__).parent.parent / "build" / "formats" / "flights.csv"
 PEAK = "; import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
 OURS = "import sys; from mlsys import formats; formats.convert(sys.argv[1], sys.argv[2])" + PEAK
-PEER = ("import sys, duckdb; duckdb.connect(config={'threads': 2}).execute(f\"copy (from read_csv('{sys.argv[1]}')) to '{sys.argv[2]}' "
-        "(format parquet, compression zstd)\").fetchall()") + PEAK
+PEER = (
+    "import sys, duckdb; duckdb.connect(config={'threads': 2}).execute(f\"copy (from "
+    "read_csv('{sys.argv[1]}')) to '{sys.argv[2]}' "
+    '(format parquet, compression zstd)").fetchall()'
+) + PEAK
 
 
 def peak(code, src, dst):
-    return float(subprocess.run([sys.executable, "-c", code, src, dst], capture_output=True, text=True, check=True).stdout.split()[-1])
+    return float(
+        subprocess.run(
+            [sys.executable, "-c", code, src, dst], capture_output=True, text=True, check=True
+        ).stdout.split()[-1]
+    )
 
 
 def main():
@@ -25,8 +33,19 @@ def main():
             while f.tell() < 3e9:
                 f.write(body)
         ours, other = peak(OURS, src, dst), peak(PEER, src, dst)
-        print(json.dumps(dict(name="formats_memory", what="peak memory, CSV of 3 GB to Parquet (peer: DuckDB COPY; limit 600)", ours=ours, peer=other,
-                              ratio=other / ours, target="> 1", unit="MB")))
+        print(
+            json.dumps(
+                dict(
+                    name="formats_memory",
+                    what="peak memory, CSV of 3 GB to Parquet (peer: DuckDB COPY; limit 600)",
+                    ours=ours,
+                    peer=other,
+                    ratio=other / ours,
+                    target="> 1",
+                    unit="MB",
+                )
+            )
+        )
 
 
 if __name__ == "__main__":

@@ -53,10 +53,14 @@ def main():
         peer, peer_mb = once(PEER, bundle, tmp / "big.parquet", tmp / "peer.parquet")
 
     def line(name, what, ours, peer, target, unit):
-        print(json.dumps(dict(name=name, what=what, ours=ours, peer=peer, ratio=peer / ours, target=target, unit=unit)))
-    line("inference_memory", "peak memory of scoring 3 M rows (peer: the whole file at once)", ours_mb, peer_mb, "> 2", "MB")
-    line("inference_flat", "peak memory, 3 M rows against one year (peer: one year)", ours_mb, year_mb, "> 0.8", "MB")
-    line("inference_seconds", "3 M rows, start of the process included (peer: the whole file at once)", ours, peer, "> 0.7", "s")
+        print(json.dumps(dict(name=name, what=what, ours=ours, peer=peer, ratio=peer / ours, target=target,
+                              unit=unit)))
+    line("inference_memory", "peak memory of scoring 3 M rows (peer: the whole file at once)", ours_mb,
+         peer_mb, "> 2", "MB")
+    line("inference_flat", "peak memory, 3 M rows against one year (peer: one year)", ours_mb, year_mb,
+         "> 0.8", "MB")
+    line("inference_seconds", "3 M rows, start of the process included (peer: the whole file at once)", ours,
+         peer, "> 0.7", "s")
 
 
 if __name__ == "__main__":

@@ -28,9 +28,9 @@ def votes():
 
 
 def ours():
-    from mlsys import labeling
+    from mlsys.labeling.votes import triplets
     L, _ = votes()
-    return lambda: labeling.triplets(L, 0.2)
+    return lambda: triplets(L, 0.2)
 
 
 def peer():
@@ -48,9 +48,9 @@ if __name__ == "__main__":
     import sys
     words = ""
     if len(sys.argv) == 1:
-        from mlsys import labeling
+        from mlsys.labeling.endmodel import auc
         L, y = votes()
-        closed, fitted = labeling.auc(y, ours()().proba(L)[:, 1]), labeling.auc(y, peer()().predict_proba(L.astype(int))[:, 1])
+        closed, fitted = auc(y, ours()().proba(L)[:, 1]), auc(y, peer()().predict_proba(L.astype(int))[:, 1])
         assert closed > fitted - 0.01, f"AUC {closed:.3f} and {fitted:.3f}"
         words = f"trust in {L.shape[1]} functions from {len(L):,} rows, AUC {closed:.3f} and {fitted:.3f} (peer: Snorkel's LabelModel, 500 epochs)"
     compare(__file__, dict(ours=ours, peer=peer), "labeling_models", words, ">= 170", "ms", 1000, repeats=5)

@@ -43,9 +43,9 @@ def partial_fit():
     "scikit-learn's SGDClassifier on slices of a matrix that exists already."
     from sklearn.linear_model import SGDClassifier
 
-    from mlsys import training
+    from mlsys.training.ladder import one_hot
     x, features = rows(ROWS)
-    matrix, y = training.one_hot(x, features), x.y.astype(int)
+    matrix, y = one_hot(x, features), x.y.astype(int)
     parts = [(matrix[at], y[at]) for at in batches(len(x))]
 
     def run():
@@ -58,12 +58,14 @@ def partial_fit():
 
 
 def river(scaled):
-    "river's logistic regression on dictionaries that exist already; with its scaler in front, as in its own documentation, or without."
+    """river's logistic regression on dictionaries that exist already; with its scaler in front, as in
+    its own documentation, or without."""
     from river import linear_model, optim, preprocessing
 
-    from mlsys import online
+    from mlsys.online import learners
     x, features = rows(RIVER_ROWS)
-    events = list(zip(online.RiverLogistic(features).rows(x.codes, x.floats), (x.y == 1).tolist(), strict=True))
+    events = list(zip(learners.RiverLogistic(features).rows(x.codes, x.floats), (x.y == 1).tolist(),
+                      strict=True))
 
     def run():
         model = linear_model.LogisticRegression(optim.AdaGrad(0.1))
@@ -76,7 +78,8 @@ def river(scaled):
 
 
 SIDES = {
-    "linear": lambda: ours("linear", rate=0.1, memory=10_000), "network": lambda: ours("network"), "partial_fit": partial_fit,
+    "linear": lambda: ours("linear", rate=0.1, memory=10_000), "network": lambda: ours("network"),
+         "partial_fit": partial_fit,
     "river": lambda: river(False), "river pipeline": lambda: river(True),
 }
 
@@ -101,11 +104,16 @@ def main():
     def line(name, what, mine, peer, target):
         a, b = (1 / statistics.median(times[n]) for n in (mine, peer))
         ratio = statistics.median(p / o for o, p in zip(times[mine], times[peer], strict=True))
-        print(json.dumps(dict(name=name, what=what, ours=a, peer=b, ratio=ratio, target=target, unit="events/s")))
-    line("online_vs_river", "logistic regression, batches of 256, against river's on ready dictionaries", "linear", "river", "> 5")
-    line("online_vs_river_pipeline", "the same against river's scaler and logistic regression", "linear", "river pipeline", "> 5")
-    line("online_vs_partial_fit", "the same against scikit-learn's partial_fit on a ready sparse matrix", "linear", "partial_fit", "> 0.67")
-    line("online_network_vs_river", "the network, batches of 256, against river's logistic regression", "network", "river", "")
+        print(json.dumps(dict(name=name, what=what, ours=a, peer=b, ratio=ratio, target=target,
+                              unit="events/s")))
+    line("online_vs_river", "logistic regression, batches of 256, against river's on ready dictionaries",
+         "linear", "river", "> 5")
+    line("online_vs_river_pipeline", "the same against river's scaler and logistic regression", "linear",
+         "river pipeline", "> 5")
+    line("online_vs_partial_fit", "the same against scikit-learn's partial_fit on a ready sparse matrix",
+         "linear", "partial_fit", "> 0.67")
+    line("online_network_vs_river", "the network, batches of 256, against river's logistic regression",
+         "network", "river", "")
 
 
 if __name__ == "__main__":

@@ -15,13 +15,15 @@ HERE = Path(__file__).parent
 
 def main():
     rows = []
-    for script in sorted(p for p in HERE.glob("*.py") if p.name not in ("run.py", "sides.py", "testing_rules.py")):
+    for script in sorted(p for p in HERE.glob("*.py")
+                         if p.name not in ("run.py", "sides.py", "tables.py", "testing_rules.py")):
         print(f"{script.name} ...", file=sys.stderr)
         end = subprocess.run([sys.executable, script], capture_output=True, text=True, cwd=HERE)
         if end.returncode:
             sys.exit(f"{script.name} failed:\n{end.stderr}")
         rows += [json.loads(line) for line in end.stdout.splitlines() if line.startswith("{")]
-    table = Table(title=f"{platform.processor() or platform.machine()}, Python {platform.python_version()}; ratio = peer / ours")
+    table = Table(title=f"{platform.processor() or platform.machine()}, Python {platform.python_version()}; "
+                        f"ratio = peer / ours")
     for name in ("what", "ours", "peer", "ratio", "target"):
         table.add_column(name)
     for r in rows:

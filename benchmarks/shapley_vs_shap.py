@@ -15,22 +15,26 @@ ROWS, BACKGROUND, PLAYERS = 32, 16, 9
 def prepared():
     "The model as a function of a matrix of the players, and the rows to explain and to compare with."
     from mlsys import core, formats, training
+    from mlsys.training.features import raw_inputs
+    from mlsys.training.graph import run_onnx
     s = core.load_settings(ROOT / "settings.ini")
     data, bundle = formats.dataset(s), training.bundle(s)
     names = [c for c, k in bundle.kinds.items() if k == "number"][:PLAYERS]
     table = data.read(list(bundle.kinds), data.test[:1])
-    raw = training.raw_inputs(table.take(np.linspace(0, len(table) - 1, ROWS + BACKGROUND).astype(int)), bundle.kinds)
+    raw = raw_inputs(table.take(np.linspace(0, len(table) - 1, ROWS + BACKGROUND).astype(int)),
+                              bundle.kinds)
     x = np.column_stack([raw[c][:, 0] for c in names])
     x = np.where(np.isnan(x), np.nanmedian(x, axis=0), x).astype(np.float32)
 
     def predict(m):
-        return training.run_onnx(bundle.session, {c: np.repeat(v[:1], len(m), 0) for c, v in raw.items()}
-                                 | {c: m[:, i:i + 1].astype(np.float32) for i, c in enumerate(names)}).astype(float)
+        return run_onnx(bundle.session, {c: np.repeat(v[:1], len(m), 0) for c, v in raw.items()}
+                                 | {c: m[:, i:i + 1].astype(np.float32)
+                                    for i, c in enumerate(names)}).astype(float)
     return predict, names, x[:ROWS], x[ROWS:]
 
 
 def ours():
-    from mlsys.evaluation import coalitions, shapley, worth_of
+    from mlsys.evaluation.explanations import coalition_values, coalitions, shapley
     predict, names, rows, background = prepared()
     inside, players = coalitions(PLAYERS), [[c] for c in names]
 
@@ -38,7 +42,8 @@ def ours():
         return {c: x[:, i:i + 1] for i, c in enumerate(names)}
 
     def explain():
-        return np.array([shapley(worth_of(lambda raw: predict(np.column_stack(list(raw.values()))), columns(r[None]), columns(background),
+        return np.array([shapley(coalition_values(lambda raw: predict(np.column_stack(list(raw.values()))),
+                                                  columns(r[None]), columns(background),
                                           players, inside)) for r in rows])
     return explain
 
@@ -46,7 +51,8 @@ def ours():
 def peer():
     import shap
     predict, _, rows, background = prepared()
-    explainer = shap.explainers.Exact(predict, shap.maskers.Independent(background, max_samples=len(background)))
+    explainer = shap.explainers.Exact(predict,
+                                      shap.maskers.Independent(background, max_samples=len(background)))
 
     def explain():
         return explainer(rows, silent=True).values
@@ -56,4 +62,5 @@ def peer():
 
 
 if __name__ == "__main__":
-    compare(__file__, {"ours": ours, "peer": peer}, "shapley exact", "32 rows, 9 players, 16 background rows", ">= 1", "ms", 1000)
+    compare(__file__, {"ours": ours, "peer": peer}, "shapley exact", "32 rows, 9 players, 16 background rows",
+            ">= 1", "ms", 1000)

@@ -11,14 +11,16 @@ import sys
 import time
 
 THREADS = "2"
-ENV = {k: THREADS for k in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ARROW_NUM_THREADS")}
+ENV = {k: THREADS for k in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS",
+                            "ARROW_NUM_THREADS")}
 
 
 class Side:
     "A process that runs its function once per line on standard input and answers with the seconds."
 
     def __init__(self, script, name):
-        self.process = subprocess.Popen([sys.executable, script, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        self.process = subprocess.Popen([sys.executable, script, name], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, text=True,
                                         env=os.environ | ENV)
 
     def once(self) -> float:
@@ -53,4 +55,5 @@ def compare(script, sides, name, what, target, unit="s", scale=1.0, repeats=7):
     for side in (ours, peer):
         side.close()
     a, b = (statistics.median(x) * scale for x in zip(*pairs, strict=True))
-    print(json.dumps(dict(name=name, what=what, ours=a, peer=b, ratio=statistics.median(p / o for o, p in pairs), target=target, unit=unit)))
+    print(json.dumps(dict(name=name, what=what, ours=a, peer=b,
+                          ratio=statistics.median(p / o for o, p in pairs), target=target, unit=unit)))

@@ -25,7 +25,8 @@ def repeated(path, rows, data, columns):
         while written < rows:
             part = year.slice(0, rows - written)
             shift = pa.scalar(364 * 86_400_000_000 * (written // len(year)), pa.duration("us"))
-            moved = pc.add(part[data.time].cast(pa.timestamp("us", part[data.time].type.tz)), shift).cast(part[data.time].type)
+            moved = pc.add(part[data.time].cast(pa.timestamp("us", part[data.time].type.tz)),
+                           shift).cast(part[data.time].type)
             file.write_table(part.set_column(at, data.time, moved), row_group_size=131_072)
             written += len(part)
 
@@ -36,8 +37,10 @@ def once(path, suite):
     start = time.perf_counter()
     found = testing.test_file(path, suite, bad=Path(path).with_name("bad.parquet"))
     seconds = time.perf_counter() - start
-    told = dict(line.split(":", 1) for line in open("/proc/self/status"))  # getrusage would count the memory of the parent too
-    print(json.dumps(dict(seconds=seconds, rows=found["rows"], bad=found["bad"], peak_mb=int(told["VmHWM"].split()[0]) / 1024)))
+    told = dict(line.split(":", 1)
+                for line in open("/proc/self/status"))  # getrusage would count the memory of the parent too
+    print(json.dumps(dict(seconds=seconds, rows=found["rows"], bad=found["bad"],
+                          peak_mb=int(told["VmHWM"].split()[0]) / 1024)))
 
 
 def main():
@@ -50,15 +53,20 @@ def main():
         for n in MILLIONS:
             path = Path(scratch) / f"{n}.parquet"
             repeated(path, n * 1_000_000, data, columns)
-            end = subprocess.run([sys.executable, __file__, str(path), str(Path(scratch) / "suite.json")], capture_output=True, text=True, check=True)
+            end = subprocess.run([sys.executable, __file__, str(path), str(Path(scratch) / "suite.json")],
+                                 capture_output=True, text=True, check=True)
             told.append(json.loads(end.stdout))
     small, large = told
     what = f"{large['rows']:,} x {len(columns)} rows from Parquet, {large['bad']:,} bad, with reasons and duplicates"
-    print(json.dumps(dict(name="testing_large_rows", what=f"{what} (peer: the speed of 1 million)", ours=large["rows"] / large["seconds"],
-                          peer=small["rows"] / small["seconds"], ratio=large["rows"] / large["seconds"] / (small["rows"] / small["seconds"]),
+    print(json.dumps(dict(name="testing_large_rows", what=f"{what} (peer: the speed of 1 million)",
+                          ours=large["rows"] / large["seconds"],
+                          peer=small["rows"] / small["seconds"],
+                          ratio=large["rows"] / large["seconds"] / (small["rows"] / small["seconds"]),
                           target=">= 0.8", unit="rows/s")))
-    print(json.dumps(dict(name="testing_large_memory", what=f"{what}: peak memory (peer: that of 1 million)", ours=large["peak_mb"],
-                          peer=small["peak_mb"], ratio=small["peak_mb"] / large["peak_mb"], target=">= 0.7", unit="MB")))
+    print(json.dumps(dict(name="testing_large_memory", what=f"{what}: peak memory (peer: that of 1 million)",
+                          ours=large["peak_mb"],
+                          peer=small["peak_mb"], ratio=small["peak_mb"] / large["peak_mb"], target=">= 0.7",
+                          unit="MB")))
 
 
 if __name__ == "__main__":

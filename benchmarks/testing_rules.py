@@ -23,13 +23,14 @@ def column_sql(name, r):
     if r.values is not None:
         yield f"{c} NOT IN ({words(r.values)})"
     if r.shapes is not None:
-        pattern = "|".join("".join({"A": "[A-Z]+", "a": "[a-z]+", "9": "[0-9]+"}.get(ch, ch) for ch in s) for s in r.shapes)
+        pattern = "|".join("".join({"A": "[A-Z]+", "a": "[a-z]+", "9": "[0-9]+"}.get(ch, ch) for ch in s)
+                           for s in r.shapes)
         yield f"NOT regexp_full_match({c}, '{pattern}')"
 
 
 def relation_sql(r):
     a, b = (f'"{c}"' for c in r.columns)
-    if r.rule == "present with":
+    if r.rule == "dependent required":
         yield f"{a} IS NOT NULL AND {b} IS NULL"
     elif r.rule == "same hour":
         yield f"((hour({a}) - {b} + 24) % 24) NOT IN ({words(r.offsets)})"
@@ -47,7 +48,9 @@ def condition_sql(i, c, kinds):
         given = key.split(" | ") if len(c.given) == 2 else [key]
         keys = [v if kinds[g] == "number" else words([v]) for g, v in zip(c.given, given, strict=True)]
         low, high = (content if number and content else (None, None)) if number else (content or [None])[0:1] * 2
-        rows.append("(" + ", ".join([*keys, *("NULL" if v is None else words([v]) if isinstance(v, str) else repr(v) for v in (low, high))]) + ")")
+        rows.append("(" + ", ".join([*keys,
+                                     *("NULL" if v is None else words([v]) if isinstance(v, str) else repr(v)
+                                       for v in (low, high))]) + ")")
     names = ", ".join([*(f"g{j}" for j in range(len(c.given))), "low", "high"])
     on = " AND ".join(f't."{g}" = c{i}.g{j}' for j, g in enumerate(c.given))
     x = f't."{c.column}"'
@@ -61,7 +64,8 @@ def condition_sql(i, c, kinds):
 
 
 def queries(suite, path):
-    "Tables to make beforehand; a query that counts the rows which break each rule; and one that counts the rows which break any."
+    """Tables to make beforehand; a query that counts the rows which break each rule; and one that counts
+    the rows which break any."""
     kinds = {c: r.type for c, r in suite.columns.items()}
     rules = [f"({s})" for name, r in suite.columns.items() for s in column_sql(name, r)]
     rules += [f"({s})" for r in suite.relations for s in relation_sql(r)]
@@ -73,8 +77,9 @@ def queries(suite, path):
 
 
 def expectations(gx, suite, frame):
-    "The rules as Great Expectations; relations and conditions become columns of the frame that say whether they hold."
-    from mlsys import testing
+    """The rules as Great Expectations; relations and conditions become columns of the frame that say
+    whether they hold."""
+    from mlsys.testing.values import off_step
     e, made = gx.expectations, []
     for name, r in suite.columns.items():
         if r.required:
@@ -87,13 +92,12 @@ def expectations(gx, suite, frame):
         if r.values is not None:
             made.append(e.ExpectColumnValuesToBeInSet(column=name, value_set=r.values))
         if r.step:
-            frame[f"_{name}_step"] = ~testing.off_step(frame[name].to_numpy(float, na_value=np.nan), r.step)
+            frame[f"_{name}_step"] = ~off_step(frame[name].to_numpy(float, na_value=np.nan), r.step)
             made.append(e.ExpectColumnValuesToBeInSet(column=f"_{name}_step", value_set=[True]))
         if r.shapes is not None:
             pattern = "^(" + "|".join("".join({"A": "[A-Z]+", "a": "[a-z]+", "9": "[0-9]+"}.get(ch, ch) for ch in s) for s in r.shapes) + ")$"
             made.append(e.ExpectColumnValuesToMatchRegex(column=name, regex=pattern))
-    kinds = {c: r.type for c, r in suite.columns.items()}
-    holds = {f"_relation{i}": (lambda f, r=r: testing._relation_holds(f, r)) for i, r in enumerate(suite.relations)}
-    holds |= {f"_condition{i}": (lambda f, c=c: testing._case_holds(f, c, kinds)) for i, c in enumerate(suite.conditions)}
+    rules = [*suite.relations, *suite.conditions]
+    holds = {f"_rule{i}": (lambda f, r=r: r.holds(f, suite.kinds)) for i, r in enumerate(rules)}
     made += [e.ExpectColumnValuesToBeInSet(column=name, value_set=[True]) for name in holds]
     return made, holds

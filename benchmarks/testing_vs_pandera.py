@@ -29,7 +29,8 @@ DISK = Path(tempfile.gettempdir()) / "mlsys-benchmark-flights.parquet"
 
 
 def prepared():
-    "The suite on all columns but the target, and the table to test. Duplicates are left out: the peers' rules look at single rows."
+    """The suite on all columns but the target, and the table to test. Duplicates are left out: the
+    peers' rules look at single rows."""
     from mlsys import core, formats, testing
     _, role, tolerance, _ = TABLES[os.environ["TABLE"]]
     data = formats.dataset(core.load_settings(ROOT / "settings.ini"))
@@ -43,12 +44,13 @@ def prepared():
 
 
 def ours():
-    from mlsys import formats
+    from mlsys.formats.read import open_batches
     suite, table = prepared()
 
     def from_disk():
         bad = 0
-        for batch in formats.open_batches(DISK, 131_072, [c for c, r in suite.columns.items() if r.type == "text"])[0]:
+        for batch in open_batches(DISK, 131_072, [c
+                                                  for c, r in suite.columns.items() if r.type == "text"])[0]:
             verdicts = suite.check(batch)
             bad += int(verdicts.bad.sum())
             verdicts.reasons()
@@ -91,7 +93,8 @@ def great_expectations():
 
     def judge():
         rows = frame.assign(**{name: f(frame) for name, f in holds.items()})
-        result = batches.get_batch({"dataframe": rows}).validate(rules, result_format=dict(result_format="COMPLETE"))
+        result = batches.get_batch({"dataframe": rows}).validate(rules,
+                                                                 result_format=dict(result_format="COMPLETE"))
         found = [r.result.get("unexpected_index_list") or [] for r in result.results]
         return np.unique(np.concatenate([np.array(f, int) for f in found])), result
     return judge
@@ -131,7 +134,8 @@ if __name__ == "__main__":
         if len(sys.argv) == 1:
             os.environ["TABLE"] = table
             words = f"verdict and reasons, {words}, {agree(table, words):,} bad (peer: {PEERS.get(table, 'pandera')})"
-        compare(__file__, dict(ours=ours, peer=peer), f"testing_{table}", words, target, "ms", 1000, 3 if table == "expectations" else 7)
+        compare(__file__, dict(ours=ours, peer=peer), f"testing_{table}", words, target, "ms", 1000,
+                3 if table == "expectations" else 7)
         if len(sys.argv) > 1:
             break
     if len(sys.argv) == 1:

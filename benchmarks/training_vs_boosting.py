@@ -14,7 +14,8 @@ import numpy as np
 from sides import compare
 
 ROOT = Path(__file__).parent.parent
-SHAPES = {"core": "a month, codes and floats ready", "whole": "a month, raw columns", "row": "one row, raw columns",
+SHAPES = {"core": "a month, codes and floats ready", "whole": "a month, raw columns",
+          "row": "one row, raw columns",
           "whole_pandas": "a month, raw columns; trees behind OrdinalEncoder and pandas",
           "row_pandas": "one row, raw columns; trees behind OrdinalEncoder and pandas"}
 
@@ -60,9 +61,12 @@ def pipeline(fit_table, fit, valid_table, valid, features):
         when = frame[features.time].dt
         return np.column_stack([when.hour, when.weekday])
 
-    encoders = make_column_transformer((OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1), texts),
-                                       (FunctionTransformer(hour_and_weekday), times), (FunctionTransformer(), list(features.numbers)))
-    trees = HistGradientBoostingClassifier(**tuned.get_params() | dict(max_iter=tuned.n_iter_, early_stopping=False))
+    encoders = make_column_transformer((OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1),
+                                        texts),
+                                       (FunctionTransformer(hour_and_weekday), times),
+                                       (FunctionTransformer(), list(features.numbers)))
+    trees = HistGradientBoostingClassifier(**tuned.get_params()
+                                           | dict(max_iter=tuned.n_iter_, early_stopping=False))
     return make_pipeline(encoders, trees).fit(fit_table.to_pandas(), fit.y)
 
 
@@ -91,6 +95,7 @@ if __name__ == "__main__":
     for shape, words in SHAPES.items():
         if len(sys.argv) == 1:
             os.environ["SHAPE"] = shape
-        compare(__file__, {"ours": ours, "peer": peer}, f"training_{shape}", f"network in ONNX Runtime vs HistGradientBoosting: {words}", ">= 10")
+        compare(__file__, {"ours": ours, "peer": peer}, f"training_{shape}",
+                f"network in ONNX Runtime vs HistGradientBoosting: {words}", ">= 10")
         if len(sys.argv) > 1:
             break

@@ -24,7 +24,8 @@ def pair():
         changed = pc.if_else(late, pc.add(table["dep_delay"], 1), table["dep_delay"])
         pq.write_table(table, old, compression="zstd")
         with core.atomic(new) as tmp:
-            pq.write_table(table.set_column(table.column_names.index("dep_delay"), "dep_delay", changed), tmp, compression="zstd")
+            pq.write_table(table.set_column(table.column_names.index("dep_delay"), "dep_delay", changed), tmp,
+                           compression="zstd")
     return old, new
 
 
@@ -55,5 +56,6 @@ def peer():
 
 if __name__ == "__main__":
     pair()
-    compare(__file__, dict(ours=ours, peer=peer), "versioning_diff", "diff of 336,776 x 39, key found (peer: pandas, key given, counts only)",
+    compare(__file__, dict(ours=ours, peer=peer), "versioning_diff",
+            "diff of 336,776 x 39, key found (peer: pandas, key given, counts only)",
             "ours < 5 s", "s", repeats=3)

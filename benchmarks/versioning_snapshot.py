@@ -34,12 +34,13 @@ def made():
 
 def ours():
     from mlsys import versioning
+    from mlsys.versioning.store import STORE
     folder, again = made(), os.environ["CASE"].startswith("again")
 
     def run():
         if not again:
-            shutil.rmtree(folder / versioning.STORE, ignore_errors=True)
-        versioning.snapshot(folder / "table", "all", store=folder / versioning.STORE)
+            shutil.rmtree(folder / STORE, ignore_errors=True)
+        versioning.snapshot(folder / "table", "all", store=folder / STORE)
     return run
 
 
@@ -53,14 +54,15 @@ def dvc_add():
             (folder / "table.dvc").unlink(missing_ok=True)
         (folder / ".dvc").mkdir(exist_ok=True)
         (folder / ".dvc" / "config").write_text(CONFIG)
-        subprocess.run([Path(sys.executable).parent / "dvc", "add", "-q", "table"], cwd=folder, env=env, check=True)
+        subprocess.run([Path(sys.executable).parent / "dvc", "add", "-q", "table"], cwd=folder, env=env,
+                       check=True)
     return run
 
 
 def md5():
-    from mlsys import versioning
+    from mlsys.versioning.store import fingerprint
     folder = made()
-    return lambda: versioning.fingerprint(folder / "table")
+    return lambda: fingerprint(folder / "table")
 
 
 CASES = {
@@ -76,6 +78,7 @@ if __name__ == "__main__":
             os.environ["CASE"] = case
         else:
             other = CASES[os.environ["CASE"]][1]
-        compare(__file__, dict(ours=ours, peer=other), f"versioning_{case.replace(' ', '_')}", words, target, repeats=3)
+        compare(__file__, dict(ours=ours, peer=other), f"versioning_{case.replace(' ', '_')}", words, target,
+                repeats=3)
         if len(sys.argv) > 1:
             break

@@ -5,18 +5,18 @@
 # %% auto #0
 __all__ = ['SPELLED', 'CSS', 'PAGE', 'shown_number', 'label', 'sections', 'reached', 'page', 'write_report']
 
-# %% ../nbs/91_report.ipynb #93051b88
+# %% ../nbs/91_report.ipynb #89ee23e4
 import base64, datetime, operator, platform
 from pathlib import Path
 
-# %% ../nbs/91_report.ipynb #684bca17
+# %% ../nbs/91_report.ipynb #c10fe9cb
 import jinja2
 
-# %% ../nbs/91_report.ipynb #dc5a111d
+# %% ../nbs/91_report.ipynb #ea8562b8
 from . import core, design, pipeline
 from .core import Settings
 
-# %% ../nbs/91_report.ipynb #699a8028
+# %% ../nbs/91_report.ipynb #988f3ca1
 def shown_number(
     value,  # a number, a text, None or a list
 ) -> str:
@@ -27,7 +27,7 @@ def shown_number(
     if isinstance(value, float): return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
     return ", ".join(map(shown_number, value)) if isinstance(value, list) else str(value)
 
-# %% ../nbs/91_report.ipynb #e9735b13
+# %% ../nbs/91_report.ipynb #8ef150a8
 SPELLED = {w.lower(): w for w in ("AUC", "AP", "ECE", "CSV", "ORC", "MB", "GB", "ONNX")} | {"us": "µs"}
 
 def label(
@@ -36,7 +36,7 @@ def label(
     "The name as a person reads it: words apart, abbreviations as they are spelled."
     return " ".join(SPELLED.get(w, w) for w in name.split("_"))
 
-# %% ../nbs/91_report.ipynb #6971757f
+# %% ../nbs/91_report.ipynb #98a1c1db
 def sections(
     s: Settings,
 ) -> list:  # one dict per chapter that has recorded something, in the order of the book
@@ -54,7 +54,7 @@ def _inlined(path):
     "An SVG as a data address."
     return f"data:image/svg+xml;base64,{base64.b64encode(path.read_bytes()).decode()}" if path else None
 
-# %% ../nbs/91_report.ipynb #b7c1e0d4
+# %% ../nbs/91_report.ipynb #32eb20fd
 def reached(
     ratio: float,  # what a benchmark measured
     target: str,   # `>= 10`, `> 1` or `<= 1.5`; empty: nothing was asked
@@ -64,45 +64,59 @@ def reached(
     compare = {">": operator.gt, ">=": operator.ge, "<=": operator.le, "<": operator.lt}.get(sign)
     return compare(ratio, float(limit)) if compare else None
 
-# %% ../nbs/91_report.ipynb #220169ea
+# %% ../nbs/91_report.ipynb #339698e2
 CSS = """
-:root { color-scheme: light dark; --ink: #1b1f24; --dim: #5b6673; --line: #d9dee4; --page: #fff; --ok: #00694e; --no: #b04300 }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6e9ee; --dim: #98a3b0; --line: #343b45; --page: #14181d; --ok: #3ecf9f; --no: #ff9a5c } }
-body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--page); max-width: 60rem; margin: 2.5rem auto; padding: 0 1.2rem }
+:root { color-scheme: light dark; --ink: #1b1f24; --dim: #5b6673; --line: #d9dee4; --page: #fff;
+  --ok: #00694e; --no: #b04300 }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6e9ee; --dim: #98a3b0; --line: #343b45;
+  --page: #14181d; --ok: #3ecf9f; --no: #ff9a5c } }
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--page); max-width: 60rem;
+  margin: 2.5rem auto; padding: 0 1.2rem }
 h1 { font-size: 1.7rem; margin: 0 } h2 { font-size: 1.15rem; margin: 0 0 .3rem } .dim { color: var(--dim) }
 section { border-top: 1px solid var(--line); padding: 1.3rem 0 } .verdict { margin: 0 0 .8rem }
-.ok::before { content: "\\2713\\a0"; color: var(--ok); font-weight: 700 } .no::before { content: "\\2717\\a0"; color: var(--no); font-weight: 700 }
-dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); gap: .5rem 1rem; margin: 0 0 1rem }
-dt { color: var(--dim); font-size: .8rem } dd { margin: 0; font-variant-numeric: tabular-nums; overflow-wrap: anywhere }
-img { width: 100%; max-width: 48rem; background: #fff; border-radius: 6px; padding: .5rem; box-sizing: border-box }
+.ok::before { content: "\\2713\\a0"; color: var(--ok); font-weight: 700 }
+  .no::before { content: "\\2717\\a0"; color: var(--no); font-weight: 700 }
+dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); gap: .5rem 1rem;
+  margin: 0 0 1rem }
+dt { color: var(--dim); font-size: .8rem } dd { margin: 0; font-variant-numeric: tabular-nums;
+  overflow-wrap: anywhere }
+img { width: 100%; max-width: 48rem; background: #fff; border-radius: 6px; padding: .5rem;
+  box-sizing: border-box }
 .scroll { overflow-x: auto } table { border-collapse: collapse; font-size: .88rem; width: 100% }
-.glance th { white-space: nowrap } a { color: inherit } summary { cursor: pointer; color: var(--dim) } details { margin-top: 1rem }
-th, td { text-align: left; vertical-align: top; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--line) } th { color: var(--dim) }
+.glance th { white-space: nowrap } a { color: inherit } summary { cursor: pointer; color: var(--dim) }
+  details { margin-top: 1rem }
+th, td { text-align: left; vertical-align: top; padding: .3rem .8rem .3rem 0;
+  border-bottom: 1px solid var(--line) } th { color: var(--dim) }
 """
 
-# %% ../nbs/91_report.ipynb #14d4d049
+# %% ../nbs/91_report.ipynb #9c01443f
 PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{{ name }}: report</title><style>{{ css | safe }}</style></head><body>
 <header><h1>{{ name }}</h1><p class="dim">Predicts <b>{{ s.data.target }}</b> from {{ s.data.source }}.
 Made {{ when }} with mlsys {{ version }}, Python {{ python }}.</p></header>
 <main>
 <section id="glance"><h2>At a glance</h2><table class="glance">
-{% for c in chapters %}<tr><th scope="row"><a href="#{{ c.chapter }}">{{ c.title }}</a><td class="{{ mark(c.ok) }}">{{ c.verdict }}</tr>
+{% for c in chapters %}<tr><th scope="row"><a href="#{{ c.chapter }}">{{ c.title }}</a>
+<td class="{{ mark(c.ok) }}">{{ c.verdict }}</tr>
 {% endfor %}</table></section>
 {% for c in chapters %}<section id="{{ c.chapter }}"><h2>{{ c.title }}</h2>
 <p class="verdict {{ mark(c.ok) }}">{{ c.verdict }}</p>
 <dl>{% for k, v in c.numbers.items() %}<div><dt>{{ k }}</dt><dd>{{ v }}</dd></div>{% endfor %}</dl>
 {% if c.image %}<img src="{{ c.image }}" alt="{{ c.alt }}">{% endif %}
-{% if c.chapter == 'design' %}<details><summary>The design card</summary><div class="scroll">{{ card | safe }}</div></details>{% endif %}
+{% if c.chapter == 'design' %}
+<details><summary>The design card</summary><div class="scroll">{{ card | safe }}</div></details>{% endif %}
 </section>{% endfor %}
 {% if benchmarks %}<section id="benchmarks"><h2>Benchmarks</h2><div class="scroll"><table>
 <tr><th>what<th>ours<th>peer<th>ratio<th>target</tr>
-{% for b in benchmarks %}<tr><td>{{ b.what }}<td>{{ number(b.ours) }} {{ b.unit }}<td>{{ number(b.peer) }} {{ b.unit }}<td>{{ number(b.ratio) }}<td class="{{ mark(reached(b.ratio, b.target)) }}">{{ b.target }}</tr>
+{% for b in benchmarks %}<tr><td>{{ b.what }}<td>{{ number(b.ours) }} {{ b.unit }}
+<td>{{ number(b.peer) }} {{ b.unit }}<td>{{ number(b.ratio) }}
+<td class="{{ mark(reached(b.ratio, b.target)) }}">{{ b.target }}</tr>
 {% endfor %}</table></div></section>{% endif %}
 </main></body></html>"""
 
-# %% ../nbs/91_report.ipynb #0be90e43
+# %% ../nbs/91_report.ipynb #0830f83c
 def page(
     s: Settings,
 ) -> str:

@@ -79,7 +79,8 @@ def tiny_disk(tmp_path):
     folder.mkdir()
     if os.geteuid() != 0 or not shutil.which("mount"):
         pytest.skip("mounting a small tmpfs needs root")
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", folder], capture_output=True).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", folder],
+                      capture_output=True).returncode:
         pytest.skip("this machine does not allow mounting a tmpfs")
     yield folder
     subprocess.run(["umount", "-l", folder], check=True)

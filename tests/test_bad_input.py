@@ -12,7 +12,8 @@ MLSYS = Path(sys.executable).parent / "mlsys"
 
 
 def snapshot(folder):
-    return {p.relative_to(folder): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file() and ".dvc" not in p.parts}
+    return {p.relative_to(folder): p.read_bytes()
+            for p in sorted(folder.rglob("*")) if p.is_file() and ".dvc" not in p.parts}
 
 
 CASES = {

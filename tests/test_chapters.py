@@ -16,7 +16,8 @@ from IPython.display import display
 
 matplotlib.use("Agg")
 ROOT = Path(__file__).parent.parent
-CHAPTERS = sorted((ROOT / "nbs").glob("[0-9][0-9]_*.ipynb"))
+NOTEBOOKS = sorted([*(ROOT / "nbs").glob("[0-9][0-9]_*.ipynb"),
+                    *(ROOT / "nbs").glob("[0-9][0-9][a-z]_*.ipynb")])
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +38,9 @@ def cells(path):
             yield i, source
 
 
-@pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.name.removesuffix(".ipynb"))
 def test_examples_and_assertions(path, sample_run):
-    module = importlib.import_module(f"mlsys.{path.stem.partition('_')[2]}")
+    module = importlib.import_module(f"mlsys.{path.name.partition('_')[2].removesuffix('.ipynb')}")
     space = dict(vars(module)) | {"display": display, "__name__": module.__name__}
     cwd = Path.cwd()
     os.chdir(ROOT)

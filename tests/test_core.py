@@ -9,13 +9,17 @@ from hypothesis import strategies as st
 
 from mlsys import core
 
-words = st.text(st.characters(categories=("L", "N"), include_characters="_- "), min_size=1, max_size=12).map(str.strip).filter(bool)
+words = st.text(st.characters(categories=("L", "N"), include_characters="_- "), min_size=1,
+                max_size=12).map(str.strip).filter(bool)
 
 
-@given(target=words, exclude=st.lists(words, max_size=4), seed=st.integers(0, 2**31), at_least=st.floats(0.01, 0.99), network=st.booleans())
+@given(target=words, exclude=st.lists(words, max_size=4), seed=st.integers(0, 2**31),
+       at_least=st.floats(0.01, 0.99), network=st.booleans())
 def test_a_card_that_is_written_reads_back(tmp_path_factory, target, exclude, seed, at_least, network):
-    s = core.Settings(data=core.Data(source="my.csv", target=target, exclude=exclude), run=core.Run(seed=seed),
-                      metrics=core.Metrics(at_least=round(at_least, 4)), location=core.Location(network=network))
+    s = core.Settings(data=core.Data(source="my.csv", target=target, exclude=exclude),
+                      run=core.Run(seed=seed),
+                      metrics=core.Metrics(at_least=round(at_least, 4)),
+                      location=core.Location(network=network))
     path = tmp_path_factory.mktemp("card") / "settings.ini"
     path.write_text(core.card_text(s), encoding="utf-8")
     assert core.load_settings(path).model_copy(update=dict(home=s.home)) == s
@@ -47,7 +51,9 @@ def test_parameters_beat_the_environment_beats_the_file_beats_the_default(tmp_pa
 
 
 def test_a_source_of_ones_own_forgets_the_cards_table(tmp_path):
-    (tmp_path / "settings.ini").write_text("[data]\nsource = a.csv\ntarget = y\ntime = t\nexclude = b\n[metrics]\nat_least = 0.9\n")
+    (tmp_path
+     / "settings.ini").write_text("[data]\nsource = a.csv\ntarget = y\ntime = t\nexclude = "
+                                  "b\n[metrics]\nat_least = 0.9\n")
     s = core.load_settings(tmp_path / "settings.ini", source="mine.csv", target="z")
     assert s.data == core.Data(source="mine.csv", target="z") and s.metrics.at_least == 0.9 and s.alone
 

@@ -17,6 +17,7 @@ from matplotlib.patches import FancyBboxPatch
 
 from mlsys import core, design
 from mlsys.core import BadInput, Settings
+from mlsys.design import consequences, contradictions
 
 ROOT = Path(__file__).parents[1]
 PLAIN = Settings(data=core.Data(source="plain.csv", target="y", time="when", entity="who"))
@@ -31,40 +32,52 @@ PAIRS = {  # rule -> (what both cards say, what breaks it, the nearest that does
     "runs_overlap": (dict(every_hours=1), dict(run_minutes=61), dict(run_minutes=60)),
     "deadline_below_floor": (ONLINE, dict(round_trip_ms=200), dict(round_trip_ms=100)),
     "nobody_waits": (dict(inference_mode="online"), dict(latency_ms=0), dict(latency_ms=1)),
-    "peak_below_mean": (ONLINE | dict(rows_per_day=864_000), dict(requests_per_second=9.9), dict(requests_per_second=10)),
+    "peak_below_mean": (ONLINE | dict(rows_per_day=864_000), dict(requests_per_second=9.9),
+                        dict(requests_per_second=10)),
     "load_over_capacity": (ONLINE, dict(requests_per_second=1e9), dict(requests_per_second=10)),
     "asks_nobody": (dict(low_confidence="ask"), {}, ONLINE),
     "person_too_slow": (ONLINE | PEOPLE, dict(latency_ms=10), dict(latency_ms=61_000)),
-    "people_overrun": (PEOPLE | dict(rows_per_day=28_800, low_share=0.1, human_seconds=10), dict(people=0.9), dict(people=1)),
+    "people_overrun": (PEOPLE | dict(rows_per_day=28_800, low_share=0.1, human_seconds=10), dict(people=0.9),
+                       dict(people=1)),
     "person_out_of_reach": (EDGE | PEOPLE, dict(network=False), dict(network=True)),
-    "discards_what_it_must_find": (dict(low_confidence="discard", low_share=0.25), dict(at_least=0.76), dict(at_least=0.75)),
+    "discards_what_it_must_find": (dict(low_confidence="discard", low_share=0.25), dict(at_least=0.76),
+                                   dict(at_least=0.75)),
     "one_price": (dict(cost_false_alarm=1), dict(cost_miss=0), dict(cost_miss=3)),
     "budget_never_binds": (dict(rows_per_day=1000), dict(alarms_per_day=1000), dict(alarms_per_day=999)),
     "cloud_without_network": (dict(network=False), {}, EDGE),
     "device_in_the_cloud": (dict(device="phone"), {}, dict(location_place="edge")),
     "device_unnamed": (dict(location_place="edge"), {}, dict(device="phone")),
     "memory_beyond_device": (EDGE, dict(memory_mb=16_385), dict(memory_mb=16_384)),
-    "model_over_memory": (dict(location_place="edge", device="microcontroller", memory_mb=2.1), dict(model_mb=100), dict(model_mb=2)),
+    "model_over_memory": (dict(location_place="edge", device="microcontroller", memory_mb=2.1),
+                          dict(model_mb=100), dict(model_mb=2)),
     "model_streams": (dict(location_place="edge", device="coral"), dict(model_mb=8.1), dict(model_mb=8)),
     "out_of_sight": (EDGE, dict(network=False), dict(network=True)),
-    "updates_cannot_arrive": (EDGE | LEARN | dict(network=False), dict(learner="cloud"), dict(learner="edge")),
+    "updates_cannot_arrive": (EDGE | LEARN | dict(network=False), dict(learner="cloud"),
+                              dict(learner="edge")),
     "learner_without_device": (dict(learner="edge"), {}, EDGE),
-    "frozen_device": (dict(location_place="edge", learner="edge"), dict(device="coral"), dict(device="phone")),
+    "frozen_device": (dict(location_place="edge", learner="edge"), dict(device="coral"),
+                      dict(device="phone")),
     "learns_from_nothing": (LEARN, dict(labels=False), dict(labels=True)),
     "steps_without_order": (LEARN, dict(data_time=""), dict(data_time="when")),
     "shuffled_rows": ({}, dict(data_time=""), dict(data_time="when")),
-    "labels_after_retraining": (LEARN | dict(label_delay_days=7), dict(retrain_days=6.9), dict(retrain_days=7)),
+    "labels_after_retraining": (LEARN | dict(label_delay_days=7), dict(retrain_days=6.9),
+                                dict(retrain_days=7)),
     "judged_too_late": (dict(label_delay_days=7), dict(retrain_days=6.9), dict(retrain_days=7)),
     "window_without_labels": (dict(label_delay_days=30), dict(window_days=30), dict(window_days=31)),
     "rows_never_learned": (dict(window_days=30), dict(retrain_days=31), dict(retrain_days=30)),
     "models_never_used": (dict(every_hours=48), dict(retrain_days=1.9), dict(retrain_days=2)),
     "goal_unseen": ({}, dict(labels=False), dict(labels=True)),
     "wishes_unweighed": (dict(labels=False), dict(objective="combined loss"), dict(objective="one loss")),
-    "data_after_the_deadline": (dict(history_days=0, window_days=25, label_delay_days=6), dict(time_days=30), dict(time_days=31)),
-    "first_system_without_data": (dict(history_days=0, window_days=10, time_days=50), dict(first_share=0.1), dict(first_share=0.2)),
-    "no_second_try": (dict(time_days=30, first_share=0.2), dict(label_delay_days=25), dict(label_delay_days=24)),
-    "always_on_over_budget": (ONLINE | dict(price_per_hour=0.1), dict(budget_per_month=72.9), dict(budget_per_month=73.1)),
-    "runs_over_budget": (dict(every_hours=1, run_minutes=60, price_per_hour=0.1), dict(budget_per_month=72.9), dict(budget_per_month=73.1)),
+    "data_after_the_deadline": (dict(history_days=0, window_days=25, label_delay_days=6), dict(time_days=30),
+                                dict(time_days=31)),
+    "first_system_without_data": (dict(history_days=0, window_days=10, time_days=50), dict(first_share=0.1),
+                                  dict(first_share=0.2)),
+    "no_second_try": (dict(time_days=30, first_share=0.2), dict(label_delay_days=25),
+                      dict(label_delay_days=24)),
+    "always_on_over_budget": (ONLINE | dict(price_per_hour=0.1), dict(budget_per_month=72.9),
+                              dict(budget_per_month=73.1)),
+    "runs_over_budget": (dict(every_hours=1, run_minutes=60, price_per_hour=0.1), dict(budget_per_month=72.9),
+                         dict(budget_per_month=73.1)),
     "retention_before_window": (PERSONAL, dict(window_days=91), dict(window_days=90)),
     "kept_for_ever": (PERSONAL, dict(retention_days=0), dict(retention_days=90)),
     "cannot_forget": (PERSONAL, dict(entity=""), dict(entity="who")),
@@ -80,7 +93,7 @@ def broken(**given):
 
 
 def test_every_rule_has_a_pair():
-    assert set(PAIRS) == set(design.RULES) and len(PAIRS) >= 15
+    assert set(PAIRS) == set(contradictions.RULES) and len(PAIRS) >= 15
 
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -98,7 +111,8 @@ def test_finding_can_be_acted_on(name):
     assert found.change in str(found) and found.severity in ("contradiction", "warning") and len(found.why) > 30 and found.why.endswith(".")
     assert len(found.clash) >= 2 and all(found.clash.values()) and found.change
     changed = {core.find_key(k) for k in bad}
-    assert changed <= {core.find_key(k) for k in [x.split("] ")[0][1:] + "_" + x.split("] ")[1] for x in found.clash]} | \
+    assert changed <= {core.find_key(k) for k in [x.split("] ")[0][1:] + "_" + x.split("] ")[1]
+                                                  for x in found.clash]} | \
         {("location", "round_trip_ms"), ("inference", "run_minutes")}
     for fix in found.fixes:
         assert name not in {x.rule for x in design.findings(design.change(card, **fix))}, fix
@@ -148,8 +162,11 @@ def _values(field):
     return positive if any(hasattr(m, "gt") for m in field.metadata) else st.just(low) | positive
 
 
-sections = {h: st.builds(core.SECTIONS[h], **{k: _values(f) for k, f in core.SECTIONS[h].model_fields.items()}) for h in design.HEADINGS}
-data = st.builds(core.Data, source=st.just("a.csv"), time=st.sampled_from(["", "t"]), entity=st.sampled_from(["", "e"]))
+sections = {h: st.builds(core.SECTIONS[h], **{k: _values(f)
+                                              for k, f in core.SECTIONS[h].model_fields.items()})
+            for h in consequences.HEADINGS}
+data = st.builds(core.Data, source=st.just("a.csv"), time=st.sampled_from(["", "t"]),
+                 entity=st.sampled_from(["", "e"]))
 cards = st.builds(Settings, data=data, **sections)
 many = hypothesis_settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -160,7 +177,7 @@ def test_any_card_is_judged_and_told(card):
     found = design.findings(card)
     assert [x.severity for x in found] == sorted(x.severity for x in found)
     assert design.verdict(card).startswith("coherent") == all(x.severity == "warning" for x in found)
-    assert set(design.follows(card)["heading"]) == set(design.HEADINGS.values())
+    assert set(design.follows(card)["heading"]) == set(consequences.HEADINGS.values())
     assert json.loads(json.dumps(design.summary(card)))["coherent"] == design.summary(card)["coherent"]
     for name, fix in [(x.rule, fix) for x in found for fix in x.fixes]:
         assert name not in {x.rule for x in design.findings(design.change(card, **fix))}, (name, fix)
@@ -179,7 +196,7 @@ def test_following_the_first_advice_ends_in_a_coherent_card(card):
 
 @given(st.floats(1e-9, 1e12))
 def test_up_and_down_stay_near(x):
-    assert x * 0.98 <= design.down(x) <= x <= design.up(x) <= x * 1.02
+    assert x * 0.98 <= contradictions.down(x) <= x <= contradictions.up(x) <= x * 1.02
 
 
 def _overlaps(a, b):
@@ -188,13 +205,16 @@ def _overlaps(a, b):
 
 KEYS = "inference_mode", "location_place", "learning_mode", "low_confidence", "network"
 LOOKS = [dict(zip(KEYS, v, strict=True)) for v in itertools.product(
-    ("batch", "online"), ("cloud", "edge"), ("offline", "online"), ("answer", "human", "ask", "discard"), (True, False))]
+    ("batch", "online"), ("cloud", "edge"), ("offline", "online"), ("answer", "human", "ask", "discard"),
+                                                                    (True, False))]
 
 
 @pytest.mark.parametrize("look", LOOKS[::3], ids=lambda x: "-".join(map(str, x.values())))
 def test_nothing_in_the_picture_overlaps(look):
-    full = dict(personal_data=True, retention_days=3650, epsilon=4, objective="combined models", metrics_primary="average_precision",
-                labels=look["network"], learner=look["location_place"], data_name="a_table_with_a_long_name.parquet", latency_ms=7.2e6)
+    full = dict(personal_data=True, retention_days=3650, epsilon=4, objective="combined models",
+                metrics_primary="average_precision",
+                labels=look["network"], learner=look["location_place"],
+                data_name="a_table_with_a_long_name.parquet", latency_ms=7.2e6)
     fig = design.picture(design.change(PLAIN, **look, **full))
     fig.canvas.draw()
     ax, render = fig.axes[0], fig.canvas.get_renderer()
@@ -223,14 +243,16 @@ def test_the_picture_differs_from_card_to_card():
 
 
 def test_the_boxes_of_a_contradiction_are_marked():
-    def thick(card): return sum(p.get_linewidth() > 2 for p in design.picture(card).axes[0].patches if isinstance(p, FancyBboxPatch))
+    def thick(card):
+        return sum(p.get_linewidth() > 2 for p in design.picture(card).axes[0].patches
+                   if isinstance(p, FancyBboxPatch))
     assert thick(PLAIN) == 0 < thick(design.change(PLAIN, window_days=30, label_delay_days=40))
     plt.close("all")
 
 
 def test_every_key_has_a_meaning():
     for section, model in core.SECTIONS.items():
-        if section in design.HEADINGS:
+        if section in consequences.HEADINGS:
             assert set(core.comments(model)) == set(model.model_fields)
 
 

@@ -13,17 +13,20 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = ROOT / "build" / "notebooks"
-pytestmark = pytest.mark.skipif(not NOTEBOOKS.is_dir(), reason="no executed notebooks in build/notebooks: run `make run`")
+pytestmark = pytest.mark.skipif(not NOTEBOOKS.is_dir(),
+                                reason="no executed notebooks in build/notebooks: run `make run`")
 
 
 def docs(root, *args):
-    return subprocess.run([sys.executable, root / "tools" / "docs.py", *map(str, args)], capture_output=True, text=True, cwd=root)
+    return subprocess.run([sys.executable, root / "tools" / "docs.py", *map(str, args)], capture_output=True,
+                          text=True, cwd=root)
 
 
 def copy_of_tree(to):
     "What the docs tool reads, in a place where a test may spoil it."
     for name in ("tools", "nbs"):
-        shutil.copytree(ROOT / name, to / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
+        shutil.copytree(ROOT / name, to / name, ignore=shutil.ignore_patterns("__pycache__",
+                                                                              ".ipynb_checkpoints"))
     for name in ("pyproject.toml", "_quarto.yml"):
         shutil.copy(ROOT / name, to)
     shutil.copytree(NOTEBOOKS, to / "build" / "notebooks")
@@ -43,7 +46,8 @@ class Page(HTMLParser):
         a = dict(attrs)
         self.ids += [a["id"]] if "id" in a else []
         self.links += [a["href"]] if tag == "a" and a.get("href") else []
-        self.loads += [a[k] for k in ("src", "href") if a.get(k) and tag in ("script", "link", "img", "iframe", "source")]
+        self.loads += [a[k] for k in ("src", "href") if a.get(k)
+                       and tag in ("script", "link", "img", "iframe", "source")]
         self.pictures += [a] if tag == "img" else []
         if tag not in self.void:
             self.stack.append(tag)
@@ -71,11 +75,13 @@ def pages(site):
 
 
 def modules():
-    return sorted(p for p in (ROOT / "mlsys").glob("*.py") if not p.name.startswith("_"))
+    "Dotted name and file of every module that defines something: rooms, and chapters without rooms."
+    files = sorted(p for p in (ROOT / "mlsys").rglob("*.py") if not p.name.startswith("_"))
+    return {".".join(p.relative_to(ROOT).with_suffix("").parts): p for p in files}
 
 
 def test_every_chapter_has_a_page_and_a_place_in_the_sidebar(pages):
-    chapters = {re.sub(r"^\d\d_|\.ipynb$", "", p.name) for p in (ROOT / "nbs").glob("*.ipynb")}
+    chapters = {re.sub(r"^\d\d[a-z]?_|\.ipynb$", "", p.name) for p in (ROOT / "nbs").glob("*.ipynb")}
     assert {Path(name).stem for name in pages} == chapters
     for name, page in pages.items():
         assert chapters <= {Path(x.split("#")[0]).stem for x in page.links}, f"{name} does not lead to every chapter"
@@ -127,12 +133,12 @@ def test_every_picture_is_described(pages):
 def test_every_public_name_is_found(site, pages):
     index = json.loads((site / "search.json").read_text(encoding="utf-8"))
     found = {(e["section"], e["title"]): e["href"] for e in index}
-    for path in modules():
+    for module, path in modules().items():
         public = next((ast.literal_eval(n.value) for n in ast.parse(path.read_text(encoding="utf-8")).body
                        if isinstance(n, ast.Assign) and n.targets[0].id == "__all__"), [])
         for name in public:
-            href = found.get((f"mlsys.{path.stem}", name))
-            assert href, f"mlsys.{path.stem}.{name} is not in the search index"
+            href = found.get((module, name))
+            assert href, f"{module}.{name} is not in the search index"
             page, anchor = href.split("#")
             assert anchor in pages[page].ids, href
 
@@ -154,11 +160,16 @@ def test_outputs_are_those_of_this_build(site):
 
 
 @pytest.mark.parametrize("spoil, words", [
-    (lambda t: (t / "build/notebooks/00_core.ipynb").unlink(), "00_core.ipynb has not been executed in this build: run `make run` first"),
-    (lambda t: edit(t / "nbs/00_core.ipynb", "code", "1 + 1"), "00_core.ipynb has changed since it was executed: run `make run` first"),
-    (lambda t: edit(t / "nbs/00_core.ipynb", "markdown", "see @fig-nowhere"), "@fig-nowhere refers to nothing"),
-    (lambda t: edit(t / "nbs/00_core.ipynb", "markdown", "```mermaid\nflowchart LR\n```"), "draw it as an SVG"),
-    (lambda t: (t / "_quarto.yml").write_text((t / "_quarto.yml").read_text() + "# nbs/99_none.ipynb"), "do not exist: 99_none.ipynb"),
+    (lambda t: (t / "build/notebooks/00_core.ipynb").unlink(),
+     "00_core.ipynb has not been executed in this build: run `make run` first"),
+    (lambda t: edit(t / "nbs/00_core.ipynb", "code", "1 + 1"),
+     "00_core.ipynb has changed since it was executed: run `make run` first"),
+    (lambda t: edit(t / "nbs/00_core.ipynb", "markdown", "see @fig-nowhere"),
+     "@fig-nowhere refers to nothing"),
+    (lambda t: edit(t / "nbs/00_core.ipynb", "markdown", "```mermaid\nflowchart LR\n```"),
+     "draw it as an SVG"),
+    (lambda t: (t / "_quarto.yml").write_text((t / "_quarto.yml").read_text() + "# nbs/99_none.ipynb"),
+     "do not exist: 99_none.ipynb"),
 ])
 def test_a_stale_or_broken_book_is_refused(tmp_path, spoil, words):
     tree = copy_of_tree(tmp_path)
@@ -177,7 +188,8 @@ def edit(path, kind, source):
 
 def test_math_references_and_names_become_html(tmp_path):
     tree = copy_of_tree(tmp_path)
-    edit(tree / "nbs/00_core.ipynb", "markdown", "## Sums {#sec-sums}\n\nBy @eq-sum of @sec-sums, $x_i*y_j*z$ for \\$5 and "
+    edit(tree / "nbs/00_core.ipynb", "markdown",
+         "## Sums {#sec-sums}\n\nBy @eq-sum of @sec-sums, $x_i*y_j*z$ for \\$5 and "
          "`core.atomic`:\n\n$$ L = \\sum_i x_i $$ {#eq-sum}\n\n`@fig-x` stays.")
     made = docs(tree, "--out", tree / "_site")
     assert made.returncode == 0, made.stderr
@@ -198,6 +210,7 @@ def test_processed_notebooks_for_quarto(tmp_path):
     made = docs(ROOT, "--stage", tmp_path / "book")
     assert made.returncode == 0, made.stderr
     config = yaml.safe_load((tmp_path / "book" / "_quarto.yml").read_text(encoding="utf-8"))
-    listed = [x for part in config["website"]["sidebar"]["contents"] for x in part.get("contents") or [part.get("href")] if x]
+    listed = [x for part in config["website"]["sidebar"]["contents"]
+              for x in part.get("contents") or [part.get("href")] if x]
     assert len(listed) > 3 and all((tmp_path / "book" / x).is_file() for x in listed)
     assert config["project"]["type"] == "website"

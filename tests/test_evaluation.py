@@ -1,4 +1,4 @@
-"""Evaluation: metrics equal to scikit-learn's, intervals that hold the truth as often as they say, degenerate input, any table."""
+"""Metrics equal to scikit-learn's, intervals that hold the truth as often as they say, degenerate input."""
 import math
 
 import numpy as np
@@ -8,14 +8,37 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, precision_score, recall_score, roc_auc_score
+from sklearn.metrics import (
+    average_precision_score,
+    brier_score_loss,
+    log_loss,
+    precision_score,
+    recall_score,
+    roc_auc_score,
+)
 
-from mlsys import core, evaluation, formats, training
-from mlsys.evaluation import METRICS, Answers, Ranking, auc, average_precision, cube, interval, measure, overall, resamples
+from mlsys import core, formats, training
+from mlsys.evaluation.comparison import gains
+from mlsys.evaluation.confidence import reliability
+from mlsys.evaluation.decisions import precision_at, promise_state, promise_table
+from mlsys.evaluation.metrics import METRICS, STEPS, Ranking, average_precision, bin_edges, measure
+from mlsys.evaluation.predictions import (
+    Measures,
+    Predictions,
+    best_unit,
+    columns_of,
+    measure_parts,
+    resampling_groups,
+    resampling_units,
+)
+from mlsys.evaluation.resampling import Estimate, Resamples, no_resamples, resample
+from mlsys.evaluation.slices import MAX_SLICES, slice_column, slice_labels
+from mlsys.training.scores import auc, step_auc
 
 K = {m: i for i, m in enumerate(METRICS)}
 # scores with many ties, labels, weights; both classes occur
-rows = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 1), st.integers(1, 4)), min_size=2, max_size=60).filter(
+rows = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 1), st.integers(1, 4)), min_size=2,
+                max_size=60).filter(
     lambda r: len({y for _, y, _ in r}) == 2)
 
 
@@ -40,9 +63,11 @@ def test_auc_has_the_properties_of_a_rank(drawn):
     y, p, w = columns(drawn)
     a = auc(y, p, w)
     assert 0 <= a <= 1 and 0 <= average_precision(y, p, w) <= 1 + 1e-12
-    assert np.isclose(auc(y, np.exp(3 * p) - 7, w), a) and np.isclose(auc(y, p ** 3, w), a)  # only the order counts
+    # only the order counts
+    assert np.isclose(auc(y, np.exp(3 * p) - 7, w), a) and np.isclose(auc(y, p ** 3, w), a)
     assert np.isclose(auc(y, -p, w), 1 - a) and np.isclose(auc(1 - y, p, w), 1 - a)
-    assert np.isclose(auc(y, p, 5 * w), a) and np.isclose(auc(np.repeat(y, w.astype(int)), np.repeat(p, w.astype(int))), a)
+    assert np.isclose(auc(y, p, 5 * w), a)
+    assert np.isclose(auc(np.repeat(y, w.astype(int)), np.repeat(p, w.astype(int))), a)
 
 
 @examples(max_examples=100, deadline=None)
@@ -52,14 +77,15 @@ def test_measures_of_drawn_groups_equal_scikit_learn_on_repeated_rows(drawn, thr
     y, p, w = columns(drawn)
     group = np.arange(len(y)) % max(len(y) // 2, 1)
     times = w[:group.max() + 1]
-    edges = evaluation.bin_edges(p)
-    got = measure(y, p, threshold, edges, group, np.vstack([np.ones_like(times), times]))[1]
+    edges = bin_edges(p)
+    got = measure(y, p, threshold, edges, Resamples(group, times[None])).draws[:, 0]
     again = np.repeat(np.arange(len(y)), times[group].astype(int))
     y, p = y[again], p[again]
     alarm = p >= threshold
     assert np.isclose(got[K["log_loss"]], log_loss(y, np.clip(p, 1e-15, 1 - 1e-15), labels=[0, 1]), atol=1e-6)
     assert np.isclose(got[K["brier"]], brier_score_loss(y, p, pos_label=1))
-    assert np.isclose(got[K["recall"]], recall_score(y, alarm)) and np.isclose(got[K["auc"]], roc_auc_score(y, p))
+    assert np.isclose(got[K["recall"]], recall_score(y, alarm))
+    assert np.isclose(got[K["auc"]], roc_auc_score(y, p))
     if alarm.any():
         assert np.isclose(got[K["precision"]], precision_score(y, alarm))
     else:
@@ -75,11 +101,14 @@ def test_merged_steps_move_a_resample_by_less_than_they_say():
     y = (rng.random(30_000) < 0.2).astype(float)
     p = 1 / (1 + np.exp(-rng.normal(y - 1)))
     group = np.arange(30_000) // 1000
-    w = resamples(group, np.zeros(30_000), 20)
-    got = measure(y, p, 0.5, evaluation.bin_edges(p), group, w)
-    for k, (times, exact) in enumerate(zip(w, (roc_auc_score(y, p, sample_weight=v[group]) for v in w), strict=True)):
-        assert abs(got[k, K["auc"]] - exact) < (1e-9 if k == 0 else 0.5 / evaluation.STEPS)
-        assert abs(got[k, K["average_precision"]] - average_precision_score(y, p, sample_weight=times[group])) < (1e-9 if k == 0 else 1e-3)
+    drawn = resample(group, np.zeros(30_000), 20)
+    got = measure(y, p, 0.5, bin_edges(p), drawn)
+    assert np.isclose(got.value[K["auc"]], roc_auc_score(y, p))
+    assert np.isclose(got.value[K["average_precision"]], average_precision_score(y, p))
+    for redrawn, times in zip(got.draws.T, drawn.draws, strict=True):
+        assert abs(redrawn[K["auc"]] - roc_auc_score(y, p, sample_weight=times[group])) < 0.5 / STEPS
+        assert abs(redrawn[K["average_precision"]]
+                   - average_precision_score(y, p, sample_weight=times[group])) < 1e-3
 
 
 def test_reliability_equals_scikit_learn():
@@ -87,29 +116,31 @@ def test_reliability_equals_scikit_learn():
     rng = np.random.default_rng(0)
     p = rng.random(2000)
     y = (rng.random(2000) < p**2).astype(float)
-    ours = evaluation.reliability(y, p, np.arange(2000), np.ones((3, 2000)))
+    ours = reliability(y, p, Resamples(np.arange(2000), np.ones((3, 2000))))
     true, said = calibration_curve(y, p, n_bins=10, strategy="quantile")
     assert np.allclose(ours.true, true) and np.allclose(ours.said, said)
-    ece = measure(y, p, 0.5, evaluation.bin_edges(p), np.zeros(2000, int), np.ones((1, 1)))[0, K["ece"]]
+    ece = measure(y, p, 0.5, bin_edges(p), no_resamples(2000)).value[K["ece"]]
     assert np.isclose(ece, (abs(true - said) * ours.rows).sum() / 2000)
 
 
 def test_degenerate_rows_are_undefined_and_do_not_crash():
-    one, p = np.ones((1, 1)), np.linspace(0, 1, 20)
-    zero = np.zeros(20, int)
+    p = np.linspace(0, 1, 20)
 
     def of(y, p, at=0.5):
-        return dict(zip(METRICS, measure(y, p, at, evaluation.bin_edges(p), zero[:len(y)], one)[0], strict=True))
-    only_no, only_yes, same = of(np.zeros(20), p), of(np.ones(20), p), of(np.arange(20) % 2.0, np.full(20, 0.3))
-    assert math.isnan(only_no["auc"]) and math.isnan(only_no["recall"]) and only_no["precision"] == 0 and only_no["positives"] == 0
+        return dict(zip(METRICS, measure(y, p, at, bin_edges(p), no_resamples(len(y))).value, strict=True))
+    only_no, only_yes, same = of(np.zeros(20), p), of(np.ones(20), p), of(np.arange(20) % 2.0,
+                                                                          np.full(20, 0.3))
+    assert math.isnan(only_no["auc"])
+    assert math.isnan(only_no["recall"]) and only_no["precision"] == 0 and only_no["positives"] == 0
     assert math.isnan(only_yes["auc"]) and only_yes["average_precision"] == 1
     assert same["auc"] == 0.5 and np.isclose(same["average_precision"], 0.5) and np.isclose(same["ece"], 0.2)
     assert math.isnan(same["precision"]) and same["recall"] == 0  # no alarm at all
     certain = of(np.array([1.0, 0.0]), np.array([0.0, 1.0]))
     assert np.isfinite(certain["log_loss"])  # certain and wrong is bad, not infinite
-    empty = measure(np.zeros(0), np.zeros(0), 0.5, np.array([0.5]), zero[:0], one)
-    assert np.isnan(empty).all()
-    assert evaluation.shown_interval(np.full(5, math.nan)) == "undefined" and evaluation.promise(np.full(5, math.nan), 0.5) == "undefined"
+    empty = measure(np.zeros(0), np.zeros(0), 0.5, np.array([0.5]), no_resamples(0))
+    assert np.isnan(empty.value).all() and np.isnan(empty.draws).all()
+    undefined = Estimate(math.nan, np.full(5, math.nan))
+    assert undefined.text() == "undefined" and promise_state(undefined, 0.5) == "undefined"
 
 
 def test_a_period_of_one_class_is_left_out_of_the_mean():
@@ -117,26 +148,32 @@ def test_a_period_of_one_class_is_left_out_of_the_mean():
     y = np.r_[rng.integers(0, 2, 300), np.zeros(100)].astype(float)
     p = np.clip(rng.random(400) * 0.5 + y * 0.3, 0, 1)
     period = np.array(["a"] * 150 + ["b"] * 150 + ["c"] * 100)
-    a = Answers(np.arange(400), period, y, {"network": p})
-    group = np.arange(400) // 10
-    names, c = cube(a, period, {"network": 0.5}, group, resamples(group, period, 50))
-    assert list(names) == ["a", "b", "c"] and np.isnan(c[2, 0, :, K["auc"]]).all() and np.isfinite(c[:2, 0, :, K["auc"]]).all()
-    assert np.isclose(overall(c)[0, 0, K["auc"]], np.mean([roc_auc_score(y[period == v], p[period == v]) for v in "ab"]))
-    table = evaluation.long_table(names, c, ["network"], "period")
-    assert table[(table.period == "c") & (table.metric == "auc")][["value", "low", "high"]].isna().all(axis=None)
+    a = Predictions(np.arange(400), period, y, {"network": p})
+    measured = measure_parts(a, period, {"network": 0.5}, resample(np.arange(400) // 10, period, 50))
+    area = measured.of("auc", "network")
+    assert measured.parts == ("a", "b", "c")
+    assert np.isnan(area.draws[2]).all() and np.isfinite(area.draws[:2]).all()
+    expected = np.mean([roc_auc_score(y[period == v], p[period == v]) for v in "ab"])
+    assert math.isnan(area.value[2])
+    assert np.isclose(measured.mean().of("auc", "network", "all").value, expected)
+    table = measured.table("period")
+    assert table[(table.period == "c") & (table.metric == "auc")].filter(["value", "low",
+                                                                          "high"]).isna().all(axis=None)
     s = core.Settings(data=core.Data(target="y"))
-    assert evaluation.promise_table(names, c[:, 0], s, 0.3).iloc[2, 4] == "undefined"
+    assert promise_table(measured, "network", s, 0.3).iloc[2, 4] == "undefined"
 
 
 def predictions(**change):
     n = 40
-    table = {"_row": np.arange(n), "month": np.repeat(["01", "02"], n // 2), "y": np.arange(n) % 2.0, "rate": np.full(n, 0.5, "float32"),
+    table = {"_row": np.arange(n), "month": np.repeat(["01", "02"], n // 2), "y": np.arange(n) % 2.0,
+             "rate": np.full(n, 0.5, "float32"),
              "network": np.linspace(0, 1, n, dtype="float32"), "role": ["test"] * n}
     return pa.table(table | change)
 
 
 @pytest.mark.parametrize("change, sentence", [
-    ({"network": np.array([np.nan] * 3 + [0.5] * 37, "float32")}, "predictions of 'network': 3 of 40 test rows hold no probability"),
+    ({"network": np.array([np.nan] * 3 + [0.5] * 37, "float32")},
+     "predictions of 'network': 3 of 40 test rows hold no probability"),
     ({"rate": np.array([1.5] * 2 + [0.5] * 38, "float32")}, "predictions of 'rate': 2 of 40"),
     ({"network": np.array([np.inf] + [0.5] * 39, "float32")}, "predictions of 'network': 1 of 40"),
     ({"y": np.r_[np.nan, np.ones(39)]}, "1 of 40 test rows have a label other than 0 and 1"),
@@ -144,16 +181,17 @@ def predictions(**change):
 ])
 def test_scores_that_are_no_probabilities_are_refused(change, sentence):
     with core.refused(sentence):
-        evaluation.answers(predictions(**change), "month")
+        Predictions.from_table(predictions(**change), "month")
 
 
 def test_resamples_draw_whole_groups_within_periods():
     period = np.repeat(["a", "b"], [300, 100])
     group = np.r_[np.arange(300) // 10, 30 + np.arange(100) // 10]
-    w = resamples(group, period, 200, seed=3)
-    assert w.shape == (201, 40) and (w[0] == 1).all() and (w[:, :30].sum(1) == 30).all() and (w[:, 30:].sum(1) == 10).all()
-    assert np.array_equal(w, resamples(group, period, 200, seed=3)) and not np.array_equal(w, resamples(group, period, 200, seed=4))
-    assert np.isclose(w[1:].mean(), 1) and np.isclose(w[1:, :30].var(), 29 / 30, atol=0.05)
+    w = resample(group, period, 200, seed=3).draws
+    assert w.shape == (200, 40) and (w[:, :30].sum(1) == 30).all() and (w[:, 30:].sum(1) == 10).all()
+    assert np.array_equal(w, resample(group, period, 200, seed=3).draws)
+    assert not np.array_equal(w, resample(group, period, 200, seed=4).draws)
+    assert np.isclose(w.mean(), 1) and np.isclose(w[:, :30].var(), 29 / 30, atol=0.05)
 
 
 def world(rng, days, each):
@@ -164,16 +202,21 @@ def world(rng, days, each):
     return y.astype(float), 1 / (1 + np.exp(-0.7 * x - 0.8 * seen)), day
 
 
+def redrawn(y, p, drawn):
+    "The interval of an AUC, by the exact ranking."
+    return Estimate(auc(y, p), step_auc(*Ranking(y, p, drawn.group).steps(drawn.draws.T))).interval()
+
+
 def test_intervals_from_days_hold_the_truth_and_those_from_rows_do_not():
-    "30 days of 100 rows, the truth from 100,000 days: 95 % intervals from days hold it in some 90 % of the trials, from rows in 60 %."
+    "30 days of 100 rows, the truth from 100,000 days: days hold it in some 90 %, rows in 60 %."
     rng = np.random.default_rng(1)
     truth = auc(*world(rng, 100_000, 10)[:2])
     held = {"days": 0, "rows": 0}
     for _ in range(200):
         y, p, day = world(rng, 30, 100)
         for unit, group in (("days", day), ("rows", np.arange(len(day)))):
-            ranking, w = Ranking(y, p, group), resamples(group, np.zeros(len(day)), 200, seed=int(rng.integers(1 << 30)))
-            low, high = interval([evaluation.step_auc(*ranking.steps(x)) for x in w])
+            low, high = redrawn(y, p,
+                                resample(group, np.zeros(len(day)), 200, seed=int(rng.integers(1 << 30))))
             held[unit] += low <= truth <= high
     assert 170 <= held["days"] <= 198 and held["rows"] < 140, held
 
@@ -186,8 +229,7 @@ def test_intervals_of_independent_rows_hold_the_truth():
     for _ in range(200):
         y = (rng.random(n) < 0.3).astype(float)
         p = rng.normal(size=n) + y
-        ranking, w = Ranking(y, p), resamples(np.arange(n), np.zeros(n), 300, seed=int(rng.integers(1 << 30)))
-        low, high = interval([evaluation.step_auc(*ranking.steps(x)) for x in w])
+        low, high = redrawn(y, p, resample(np.arange(n), np.zeros(n), 300, seed=int(rng.integers(1 << 30))))
         held += low <= truth <= high
     assert 182 <= held <= 198, held
 
@@ -199,24 +241,24 @@ def test_merging_rows_into_random_groups_does_not_change_the_interval(tmp_path):
     p = np.clip(0.3 + 0.2 * rng.normal(size=n) + 0.1 * y, 0, 1)
 
     def width(group):
-        ranking = Ranking(y, p, group)
-        low, high = interval([evaluation.step_auc(*ranking.steps(w)) for w in resamples(group, np.zeros(n), 400)])
+        low, high = redrawn(y, p, resample(group, np.zeros(n), 400))
         return high - low
     merged = rng.permutation(n) % 2000
     assert abs(width(merged) / width(np.arange(n)) - 1) < 0.15
 
 
 def test_gains_are_paired_and_know_which_way_is_better():
-    total = np.zeros((2, 4, len(METRICS)))
-    total[1, :, K["auc"]], total[1, :, K["log_loss"]] = [0.2, 0.1, 0.3, 0.2], -0.1
-    models = ["rate", "network"]
-    assert np.allclose(evaluation.gains(total, models, "network", "auc")["rate"], [0.2, 0.1, 0.3, 0.2])
-    assert (evaluation.gains(total, models, "network", "log_loss")["rate"] > 0).all()
+    values = np.zeros((1, 2, len(METRICS), 4))
+    values[0, 1, K["auc"]], values[0, 1, K["log_loss"]] = [0.2, 0.1, 0.3, 0.2], -0.1
+    total = Measures(("all",), ("rate", "network"), Estimate(values[..., 0], values[..., 1:]))
+    gain = gains(total, "network", "auc")["rate"]
+    assert np.isclose(gain.value, 0.2) and np.allclose(gain.draws, [0.1, 0.3, 0.2])
+    assert gains(total, "network", "log_loss")["rate"].value > 0
 
 
 def test_precision_at_another_share_of_positives():
     "Same hits per positive and same false alarms per negative, counted in a world with that share."
-    assert np.isclose(evaluation.precision_at(0.6, 0.6 * 0.2 + 0.1 * 0.8, 0.2, 0.5), 0.3 / (0.3 + 0.05))
+    assert np.isclose(precision_at(0.6, 0.6 * 0.2 + 0.1 * 0.8, 0.2, 0.5), 0.3 / (0.3 + 0.05))
 
 
 @pytest.fixture(scope="module")
@@ -229,34 +271,37 @@ def timed(tmp_path_factory):
     x = rng.normal(size=n)
     y = rng.random(n) < 1 / (1 + np.exp(1.5 - x - 2 * storm))
     table = pa.table({"when": np.datetime64("2024-01-01", "us") + hour.astype("timedelta64[h]"), "x": x,
-                      "who": [f"p{i}" for i in rng.integers(0, 300, n)], "color": rng.choice(["red", "green", None], n),
+                      "who": [f"p{i}" for i in rng.integers(0, 300, n)],
+                      "color": rng.choice(["red", "green", None], n),
                       "flag": rng.random(n) < 0.5, "y": np.where(y, "yes", "no")})
     pq.write_table(table, home / "mine.parquet")
-    return core.load_settings(home / "none.ini", source=str(home / "mine.parquet"), target="y", time="when", entity="who",
+    return core.load_settings(home / "none.ini", source=str(home / "mine.parquet"), target="y", time="when",
+                              entity="who",
                               build=str(home / "build"))
 
 
 def test_groups_and_slices_of_a_table_with_time(timed):
     data = formats.dataset(timed)
-    a = evaluation.answers(training.predictions_of(timed), data.key)
-    assert evaluation.units(data) == ["day", "hour", "entity", "row"] and evaluation.best_unit(data, a) == "day"
-    beside = evaluation.beside(data, a, ["when", "x", data.target])
-    assert np.array_equal(data.labels(beside), a.y)  # the very rows, in their order
-    for unit in evaluation.units(data):
-        group = evaluation.groups(data, a, unit)
+    a = Predictions.from_table(training.predictions_of(timed), data.key)
+    assert resampling_units(data) == ["day", "hour", "entity", "row"] and best_unit(data, a) == "day"
+    more = columns_of(data, a, ["when", "x", data.target])
+    assert np.array_equal(data.labels(more), a.y)  # the very rows, in their order
+    for unit in resampling_units(data):
+        group = resampling_groups(data, a, unit)
         assert group.min() == 0 and len(np.unique(group)) == group.max() + 1
         pairs = set(zip(group, a.period, strict=True))
         assert len(pairs) == group.max() + 1  # no group in two periods
-    assert evaluation.slice_column(data, a) == "color"
-    assert set(evaluation.slices(beside["x"])) > set() and len(set(evaluation.slices(beside["x"]))) == 4
-    found = evaluation.beside(data, a, ["color", "who", "flag", "when"])
-    assert set(evaluation.slices(found["color"])) == {"red", "green", "(missing)"}
-    assert set(evaluation.slices(found["flag"])) == {"true", "false"}
-    assert len(set(evaluation.slices(found["who"]))) == evaluation.MAX_SLICES + 1 and len(set(evaluation.slices(found["when"]))) == 4
+    assert slice_column(data, a) == "color"
+    assert set(slice_labels(more["x"])) > set() and len(set(slice_labels(more["x"]))) == 4
+    found = columns_of(data, a, ["color", "who", "flag", "when"])
+    assert set(slice_labels(found["color"])) == {"red", "green", "(missing)"}
+    assert set(slice_labels(found["flag"])) == {"true", "false"}
+    assert len(set(slice_labels(found["who"]))) == MAX_SLICES + 1
+    assert len(set(slice_labels(found["when"]))) == 4
     with core.refused("did you mean 'day'"):
-        evaluation.groups(data, a, "days")
+        resampling_groups(data, a, "days")
     with core.refused("did you mean 'color'"):
-        evaluation.slice_column(data, a, "colour")
+        slice_column(data, a, "colour")
 
 
 def run_chapter(path, tmp_path, monkeypatch, **parameters):
@@ -264,7 +309,8 @@ def run_chapter(path, tmp_path, monkeypatch, **parameters):
 
     from mlsys import pipeline
     monkeypatch.chdir(tmp_path)
-    papermill.execute_notebook(str(pipeline.chapters()["08_evaluation"]), str(tmp_path / "out.ipynb"), dict(source=str(path), **parameters),
+    papermill.execute_notebook(str(pipeline.chapters()["08_evaluation"]), str(tmp_path / "out.ipynb"),
+                               dict(source=str(path), **parameters),
                                progress_bar=False, kernel_name="python3")
     folder, = (tmp_path / "build" / "alone").iterdir()
     return core.read_json(folder / "evaluation" / "metrics.json"), folder / "evaluation"
@@ -281,6 +327,7 @@ def test_the_chapter_on_numbers_without_time(cancer, tmp_path, monkeypatch):
 
 
 def test_the_chapter_on_words_and_missing_values_by_a_column_of_numbers(credit, tmp_path, monkeypatch):
-    result, folder = run_chapter(credit, tmp_path, monkeypatch, target="Status", slice_by="Age", sample=1500, replicates=100)
+    result, folder = run_chapter(credit, tmp_path, monkeypatch, target="Status", slice_by="Age", sample=1500,
+                                 replicates=100)
     assert 0.5 < result["numbers"]["auc"] < 1
     assert pq.read_table(folder / "by_slice.parquet").to_pandas()["Age"].nunique() == 4

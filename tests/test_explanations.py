@@ -1,4 +1,4 @@
-"""Explanations and estimates without labels: closed forms, published games, scikit-learn, worlds whose truth is known."""
+"""Explanations and estimates without labels: closed forms, published games, scikit-learn, known worlds."""
 import itertools
 import math
 
@@ -13,23 +13,24 @@ from sklearn.inspection import permutation_importance as their_importance
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from mlsys import evaluation
-from mlsys.evaluation import (
+from mlsys.evaluation.explanations import (
+    coalition_values,
     coalitions,
-    deletion,
+    deletion_curve,
+    dependence_curve,
+    feature_groups,
+    in_words,
+    permutation_importance,
+    shapley,
+    value_text,
+)
+from mlsys.evaluation.resampling import no_resamples, resample
+from mlsys.evaluation.unlabelled import (
     effective_rows,
     estimate_by_confidence,
     estimate_by_weights,
-    families,
-    in_words,
-    partial_dependence,
-    permutation_importance,
-    shapley,
     shift_weights,
-    worth_of,
 )
-
-once = np.ones((1, 1))
 
 
 def matrix(raw):
@@ -54,7 +55,7 @@ def test_shapley_is_the_mean_over_all_orders(m, seed):
 
 
 def test_published_games():
-    "Shapley and Shubik 1954: power in the Security Council of 1954, 5 with a veto and 6 without: 0.1974 each, 0.0022 each."
+    "Shapley and Shubik 1954: the Security Council, 5 with a veto and 6 without: 0.1974 each, 0.0022 each."
     inside = coalitions(11)
     passes = inside[:, :5].all(1) & (inside.sum(1) >= 7)
     power = shapley(passes.astype(float))
@@ -65,19 +66,23 @@ def test_published_games():
 
 
 def test_shapley_of_a_model_with_interactions_by_hand():
-    "f = a b with a background at zero: the product is shared equally; a player that is not used gets nothing."
-    row, background = {c: np.array([[v]]) for c, v in (("a", 3.0), ("b", 2.0), ("c", 9.0))}, {c: np.zeros((4, 1)) for c in "abc"}
-    worth = worth_of(lambda r: r["a"][:, 0] * r["b"][:, 0], row, background, [["a"], ["b"], ["c"]], coalitions(3))
+    "f = a b with a background at zero: the product is shared equally, an unused player gets nothing."
+    row, background = {c: np.array([[v]])
+                       for c, v in (("a", 3.0), ("b", 2.0), ("c", 9.0))}, {c: np.zeros((4, 1)) for c in "abc"}
+    worth = coalition_values(lambda r: r["a"][:, 0] * r["b"][:, 0], row, background, [["a"], ["b"], ["c"]],
+                             coalitions(3))
     assert np.allclose(shapley(worth), [3, 3, 0])
-    together = worth_of(lambda r: r["a"][:, 0] * r["b"][:, 0], row, background, [["a", "b"], ["c"]], coalitions(2))
+    together = coalition_values(lambda r: r["a"][:, 0] * r["b"][:, 0], row, background, [["a", "b"], ["c"]],
+                                coalitions(2))
     assert np.allclose(shapley(together), [6, 0])
 
 
 def test_deletion_prefers_the_true_order():
     row, background = {c: np.array([[1.0]]) for c in "abc"}, {c: np.zeros((2, 1)) for c in "abc"}
     def predict(r): return 4 * r["a"][:, 0] + 2 * r["b"][:, 0] + r["c"][:, 0]
-    assert deletion(predict, row, background, ["a", "b", "c"], np.array([0, 1, 2])).tolist() == [7, 3, 1, 0]
-    assert deletion(predict, row, background, ["a", "b", "c"], np.array([2, 0, 1])).tolist() == [7, 6, 2, 0]
+    def left(*order):
+        return deletion_curve(predict, row, background, ["a", "b", "c"], np.array(order)).tolist()
+    assert left(0, 1, 2) == [7, 3, 1, 0] and left(2, 0, 1) == [7, 6, 2, 0]
 
 
 class Model(RegressorMixin, BaseEstimator):
@@ -99,13 +104,16 @@ def world():
 
 def test_importance_equals_scikit_learn(world):
     x, y, model = world
-    theirs = their_importance(model, x, y, scoring=lambda m, a, b: roc_auc_score(b, m.predict(a)), n_repeats=20, random_state=0)
+    theirs = their_importance(model, x, y, scoring=lambda m, a, b: roc_auc_score(b, m.predict(a)),
+                              n_repeats=20, random_state=0)
     players = {c: [c] for c in "abc"}
-    ours = [permutation_importance(lambda r: model.predict(matrix(r)), raw_of(x), y, players, np.zeros(4000, int), once.repeat(2, 0), seed).fall
+    ours = [permutation_importance(lambda r: model.predict(matrix(r)), raw_of(x), y, players,
+                                   no_resamples(4000), seed).fall
             for seed in range(20)]
     for i, c in enumerate("abc"):
         mean, error = np.mean([f[c] for f in ours]), np.std([f[c] for f in ours]) / 20**0.5
-        assert abs(mean - theirs.importances_mean[i]) < 4 * math.hypot(error, theirs.importances_std[i] / 20**0.5) + 1e-12
+        allowed = 4 * math.hypot(error, theirs.importances_std[i] / 20**0.5)
+        assert abs(mean - theirs.importances_mean[i]) < allowed + 1e-12
     assert ours[0].index.tolist() == ["a", "b", "c"] and ours[0]["c"] == 0
 
 
@@ -114,10 +122,11 @@ def test_importance_has_intervals_that_hold_other_samples(world):
     x, y, model = world
     group, fresh = np.arange(4000), np.random.default_rng(5).normal(size=(4000, 3))
     other = (np.random.default_rng(6).random(4000) < Model().predict(fresh)).astype(float)
-    w = evaluation.resamples(group, np.zeros(4000), 200)
+    drawn = resample(group, np.zeros(4000), 200)
 
     def fall(x, y):
-        return permutation_importance(lambda r: model.predict(matrix(r)), raw_of(x), y, {"a": ["a"]}, group, w).iloc[0]
+        return permutation_importance(lambda r: model.predict(matrix(r)), raw_of(x), y, {"a": ["a"]},
+                                      drawn).iloc[0]
     t, again = fall(x, y), fall(fresh, other)
     width = t.high - t.low
     assert 0 < width < 0.1 and t.low - width / 2 < again.fall < t.high + width / 2
@@ -125,8 +134,10 @@ def test_importance_has_intervals_that_hold_other_samples(world):
 
 def test_dependence_equals_scikit_learn(world):
     x, _, model = world
-    theirs = their_dependence(model, x, [0], custom_values={0: np.array([-1.0, 0.0, 2.0])}, kind="average", method="brute")["average"][0]
-    ours = partial_dependence(lambda r: model.predict(matrix(r)), raw_of(x), {"a": np.array([[-1.0], [0.0], [2.0]])})
+    theirs = their_dependence(model, x, [0], custom_values={0: np.array([-1.0, 0.0, 2.0])}, kind="average",
+                              method="brute")["average"][0]
+    ours = dependence_curve(lambda r: model.predict(matrix(r)), raw_of(x),
+                            {"a": np.array([[-1.0], [0.0], [2.0]])})
     assert np.allclose(ours, theirs)
 
 
@@ -135,26 +146,30 @@ def test_families_put_relatives_together():
     hour = rng.integers(0, 24, 2000).astype(float)
     word = np.where(hour > 12, "late", "early").astype(object)
     when = hour.astype(np.int64) * 3600 + 86_400 * rng.integers(0, 300, 2000)
-    raw = {"hour": hour[:, None], "minute": (hour * 60 + rng.integers(0, 60, 2000))[:, None], "word": word[:, None],
+    raw = {"hour": hour[:, None], "minute": (hour * 60 + rng.integers(0, 60, 2000))[:, None],
+           "word": word[:, None],
            "wind": rng.normal(size=(2000, 1)), "empty": np.full((2000, 1), np.nan), "when": when[:, None]}
-    kin = families(raw, 0.1 + hour / 40)
+    kin = feature_groups(raw, 0.1 + hour / 40)
     together = next(k for k in kin.values() if "hour" in k)
-    assert set(together) == {"hour", "minute", "word", "when"} and ["wind"] in kin.values() and sorted(sum(kin.values(), [])) == sorted(raw)
-    assert families({"only": raw["wind"]}, hour) == {"only": ["only"]}
+    assert set(together) == {"hour", "minute", "word", "when"}
+    assert ["wind"] in kin.values() and sorted(sum(kin.values(), [])) == sorted(raw)
+    assert feature_groups({"only": raw["wind"]}, hour) == {"only": ["only"]}
 
 
 @pytest.mark.parametrize(("phi", "said", "part"), [
-    ([0.2, -0.05], 0.35, "above the usual 20%. It is raised by a (20 points). It is lowered by b (5 points)."),
+    ([0.2, -0.05], 0.35,
+     "above the usual 20%. It is raised by a (20 points). It is lowered by b (5 points)."),
     ([-0.1, 0.001], 0.1, "below the usual 20%. It is lowered by a (10 points)."),
     ([0.0, 0.0], 0.2, "as usual (20%).")])
 def test_sentences(phi, said, part):
     assert in_words(said, 0.2, phi, ["a", "b"], "x").endswith(part)
 
 
-def test_values_as_text():
-    row = {"n": np.array([[3.5]]), "w": np.array([["UA"]], object), "t": np.array([[3600]]), "gone": np.array([[np.nan]])}
-    assert [evaluation.as_text(row, c) for c in row] == ["n = 3.5", "w = UA", "t = Thu 01:00", "unknown gone"]
-    assert evaluation.as_text(row, "w", "the carrier {}") == "the carrier UA"
+def test_values_value_text():
+    row = {"n": np.array([[3.5]]), "w": np.array([["UA"]], object), "t": np.array([[3600]]),
+           "gone": np.array([[np.nan]])}
+    assert [value_text(row, c) for c in row] == ["n = 3.5", "w = UA", "t = Thu 01:00", "unknown gone"]
+    assert value_text(row, "w", "the carrier {}") == "the carrier UA"
 
 
 def test_an_estimate_from_confidence_is_the_truth_of_a_calibrated_world():
@@ -171,7 +186,8 @@ def test_an_estimate_from_confidence_counts_pairs():
     "Expected positive-negative pairs, by the double sum."
     q, p = np.array([0.2, 0.7, 0.5]), np.array([0.3, 0.9, 0.3])
     above = (p[:, None] > p) + (p[:, None] == p) / 2
-    assert np.isclose(estimate_by_confidence(q, p, 0.5)["auc"], (np.outer(q, 1 - q) * above).sum() / (q.sum() * (1 - q).sum()))
+    assert np.isclose(estimate_by_confidence(q, p, 0.5)["auc"],
+                      (np.outer(q, 1 - q) * above).sum() / (q.sum() * (1 - q).sum()))
 
 
 def test_weights_make_old_rows_look_like_new_ones():
@@ -180,11 +196,14 @@ def test_weights_make_old_rows_look_like_new_ones():
     w = shift_weights(then, now)
     exact = np.exp(0.6 * then[:, 0] - 0.18)
     assert np.corrcoef(w, exact)[0, 1] > 0.98 and np.isclose(w.mean(), 1)
-    def truth(x): return (np.random.default_rng(2).random(len(x)) < 1 / (1 + np.exp(-3 * x[:, 0]))).astype(float)
+    def truth(x):
+        return (np.random.default_rng(2).random(len(x)) < 1 / (1 + np.exp(-3 * x[:, 0]))).astype(float)
     p = 1 / (1 + np.exp(-3 * then[:, 0]))
     e, after = estimate_by_weights(truth(then), p, w, 0.5), truth(now)
-    assert abs(e["positives"] - after.mean()) < 0.02 and truth(then).mean() < after.mean() - 0.1  # the weights move the estimate to the new world
-    assert np.isclose(estimate_by_weights(truth(then), p, np.ones(30_000), 0.5)["auc"], roc_auc_score(truth(then), p))
+    # the weights move the estimate to the new world
+    assert abs(e["positives"] - after.mean()) < 0.02 and truth(then).mean() < after.mean() - 0.1
+    assert np.isclose(estimate_by_weights(truth(then), p, np.ones(30_000), 0.5)["auc"],
+                      roc_auc_score(truth(then), p))
 
 
 def test_weights_of_an_unchanged_world_are_equal_and_those_of_another_are_few():

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from mlsys import core, evaluation, inference, training
 from mlsys.core import BadInput
+from mlsys.training.bundles import save_bundle
 
 N = 600
 
@@ -29,9 +30,12 @@ def words_and_numbers(n=N):
     rng = np.random.default_rng(0)
     x = rng.normal(size=n)
     y = rng.random(n) < 1 / (1 + np.exp(1 - x))
-    return pa.table({"when": np.datetime64("2024-01-01", "us") + np.sort(rng.integers(0, 4000, n)).astype("timedelta64[h]"),
-                     "x": pa.array(np.where(rng.random(n) < 0.1, np.nan, x), from_pandas=True), "count": rng.integers(0, 9, n),
-                     "who": [f"p{i}" for i in rng.integers(0, 50, n)], "color": rng.choice(["red", "green", None], n),
+    return pa.table({"when": np.datetime64("2024-01-01", "us")
+                     + np.sort(rng.integers(0, 4000, n)).astype("timedelta64[h]"),
+                     "x": pa.array(np.where(rng.random(n) < 0.1, np.nan, x), from_pandas=True),
+                     "count": rng.integers(0, 9, n),
+                     "who": [f"p{i}" for i in rng.integers(0, 50, n)],
+                     "color": rng.choice(["red", "green", None], n),
                      "flag": rng.random(n) < 0.5, "y": np.where(y, "yes", "no")})
 
 
@@ -40,7 +44,8 @@ def made(tmp_path_factory):
     "A bundle of a small table, and that table without its answers as Parquet."
     home = tmp_path_factory.mktemp("inference")
     pq.write_table(words_and_numbers(), home / "mine.parquet")
-    s = core.load_settings(home / "none.ini", source=str(home / "mine.parquet"), target="y", time="when", entity="who",
+    s = core.load_settings(home / "none.ini", source=str(home / "mine.parquet"), target="y", time="when",
+                           entity="who",
                            build=str(home / "build"), threads=1)
     bundle = training.bundle(s)
     rows = words_and_numbers().drop_columns("y")
@@ -61,14 +66,16 @@ def files(folder):
 @given(st.integers(1, 2 * N))
 def test_any_batch_size_gives_the_answers_of_one_call(made, tmp_path, batch_rows):
     home, bundle, rows = made
-    result = inference.score(bundle, home / "rows.parquet", tmp_path / "out.parquet", batch_rows=batch_rows, progress=False)
+    result = inference.score(bundle, home / "rows.parquet", tmp_path / "out.parquet", batch_rows=batch_rows,
+                             progress=False)
     got, aside = pq.read_table(tmp_path / "out.parquet"), pq.read_table(tmp_path / "out.rejected.parquet")
     assert (result["rows"], result["scored"], result["rejected"]) == (N, len(got), len(aside))
     assert sorted(got["_row"].to_pylist() + aside["_row"].to_pylist()) == list(range(N)) and (np.diff(got["_row"].to_numpy()) > 0).all()
     kept = rows.take(got["_row"])
     assert np.abs(got["probability"].to_numpy() - bundle.predict(kept)).max() < 1e-6
     assert got["who"].equals(kept["who"]) and got["when"].equals(kept["when"])
-    assert np.array_equal(got["decision"].to_numpy(), got["probability"].to_numpy() >= np.float32(bundle.threshold))
+    assert np.array_equal(got["decision"].to_numpy(),
+                          got["probability"].to_numpy() >= np.float32(bundle.threshold))
 
 
 def test_the_output_says_which_model_made_it(made, tmp_path):
@@ -84,7 +91,8 @@ def test_formats_agree(made, tmp_path):
     home, bundle, rows = made
     pa.csv.write_csv(rows, tmp_path / "rows.csv")
     pa.orc.write_table(rows, tmp_path / "rows.orc")
-    shutil.copytree(home / "build" / "alone" / "mine-all" / "mine", tmp_path / "folder", ignore=shutil.ignore_patterns("_*"))
+    shutil.copytree(home / "build" / "alone" / "mine-all" / "mine", tmp_path / "folder",
+                    ignore=shutil.ignore_patterns("_*"))
     answers = {}
     for source in (home / "rows.parquet", tmp_path / "rows.csv", tmp_path / "rows.orc", tmp_path / "folder"):
         inference.score(bundle, source, tmp_path / "out.parquet")
@@ -95,16 +103,22 @@ def test_formats_agree(made, tmp_path):
 
 
 def test_types_of_other_libraries(made, tmp_path):
-    "Categories, large strings, small integers, times with a zone, times as text, columns in another order, columns more."
+    """Categories, large strings, small integers, times with a zone, times as text, columns in another
+    order, columns more."""
     home, bundle, rows = made
     expected = bundle.predict(rows)
-    other = rows.set_column(4, "color", rows["color"].dictionary_encode()).set_column(3, "who", rows["who"].cast(pa.large_string()))
-    other = other.set_column(2, "count", rows["count"].cast(pa.int8())).append_column("more", pa.array([[1]] * N))
+    other = rows.set_column(4, "color", rows["color"].dictionary_encode()).set_column(3, "who",
+                                                                                      rows["who"].cast(pa.large_string()))
+    other = other.set_column(2, "count", rows["count"].cast(pa.int8())).append_column("more",
+                                                                                      pa.array([[1]] * N))
     texts = rows.set_column(0, "when", pa.array(rows["when"].to_pandas().astype(str)))
-    zone = rows.set_column(0, "when", pa.compute.assume_timezone(rows["when"], "UTC").cast(pa.timestamp("ns", tz="America/New_York")))
+    zone = rows.set_column(0, "when", pa.compute.assume_timezone(rows["when"],
+                                                                 "UTC").cast(pa.timestamp("ns",
+                                                                                          tz="America/New_York")))
     for table in (other, other.select(other.column_names[::-1]), texts, zone):
         inference.score(bundle, put(tmp_path, table), tmp_path / "out.parquet", batch_rows=250)
-        assert np.allclose(pq.read_table(tmp_path / "out.parquet")["probability"].to_numpy(), expected, atol=1e-6)
+        assert np.allclose(pq.read_table(tmp_path / "out.parquet")["probability"].to_numpy(), expected,
+                           atol=1e-6)
 
 
 def test_one_row_and_a_column_without_any_value(made, tmp_path):
@@ -120,9 +134,12 @@ def test_one_row_and_a_column_without_any_value(made, tmp_path):
     (lambda t: t.drop_columns("color"), "the model needs column 'color', which is missing"),
     (lambda t: t.drop_columns(["color", "x"]), "(and 1 more"),
     (lambda t: t.rename_columns(["when", "x", "count", "who", "colour", "flag"]), "did you mean 'colour'"),
-    (lambda t: t.set_column(1, "x", pa.array(["much"] * N)), "column 'x': it holds string, the model needs numbers"),
-    (lambda t: t.set_column(4, "color", pa.array([1] * N)), "column 'color': it holds int64, the model needs text"),
-    (lambda t: t.set_column(0, "when", pa.array([True] * N)), "column 'when': it holds bool, the model needs times"),
+    (lambda t: t.set_column(1, "x", pa.array(["much"] * N)),
+     "column 'x': it holds string, the model needs numbers"),
+    (lambda t: t.set_column(4, "color", pa.array([1] * N)),
+     "column 'color': it holds int64, the model needs text"),
+    (lambda t: t.set_column(0, "when", pa.array([True] * N)),
+     "column 'when': it holds bool, the model needs times"),
     (lambda t: t.set_column(0, "when", pa.array(["2024-01-01"] * (N - 1) + ["soon"])), "rows 401 to 600"),
     (lambda t: t.slice(0, 0), "no rows"),
     (lambda t: pa.Table.from_arrays([*t.columns, t["x"]], names=[*t.column_names, "x"]), "both named 'x'"),
@@ -139,7 +156,8 @@ def test_arguments_that_make_no_sense(made, tmp_path):
     home, bundle, rows = made
     path = put(tmp_path, rows)
     for source, out, more, sentence in [
-            (path, path, {}, "would replace the table"), (path, tmp_path / "out.csv", {}, "name the output out.parquet"),
+            (path, path, {}, "would replace the table"),
+                                        (path, tmp_path / "out.csv", {}, "name the output out.parquet"),
             (path, tmp_path / "o.parquet", {"batch_rows": 0}, "batch_rows = 0"),
             (path, tmp_path / "o.parquet", {"batch_rows": 1.5}, "whole number"),
             (tmp_path / "none.parquet", tmp_path / "o.parquet", {}, "no such file")]:
@@ -186,7 +204,7 @@ def test_an_interruption_leaves_the_old_output(made, tmp_path, monkeypatch):
         if len(calls) == 3:
             raise KeyboardInterrupt
         return table, table.slice(0, 0).append_column("reasons", pa.array([], pa.list_(pa.string())))
-    monkeypatch.setattr(inference, "_judged", judged)
+    monkeypatch.setattr(inference, "judged", judged)
     with pytest.raises(KeyboardInterrupt):
         inference.score(bundle, home / "rows.parquet", tmp_path / "out.parquet", batch_rows=100)
     assert (tmp_path / "out.parquet").read_bytes() == before and files(tmp_path) == ["out.parquet", "out.rejected.parquet"]
@@ -196,12 +214,12 @@ SLOW = """
 import sys, time
 from mlsys import inference
 bundle, source, out = sys.argv[1:]
-judged = inference._judged
+judged = inference.judged
 def slowly(table, suite):
     print("batch", flush=True)
     time.sleep(0.2)
     return judged(table, suite)
-inference._judged = slowly
+inference.judged = slowly
 inference.GROUP = 50
 inference.score(bundle, source, out, batch_rows=50)
 """
@@ -237,7 +255,8 @@ def test_a_full_disk(made, tmp_path):
     home, bundle, rows = made
     disk = tmp_path / "disk"
     disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk],
+                      capture_output=True).returncode:
         pytest.skip("this machine does not allow mounting a tmpfs")
     try:
         inference.score(bundle, home / "rows.parquet", disk / "out.parquet")
@@ -266,7 +285,8 @@ def test_memory_does_not_grow_with_the_table(made, tmp_path):
         with pq.ParquetWriter(tmp_path / "big.parquet", rows.schema) as writer:
             for _ in range(n // 100):
                 writer.write_table(pa.concat_tables([rows] * 100))
-        command = [sys.executable, "-c", PEAK, bundle.path, tmp_path / "big.parquet", tmp_path / "out.parquet"]
+        command = [sys.executable, "-c", PEAK, bundle.path, tmp_path / "big.parquet",
+                   tmp_path / "out.parquet"]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         peaks[n] = float(done.stdout)
     assert peaks[5000] < peaks[200] + 80, peaks  # 3,000,000 rows against 120,000: kept in memory, they would take 150 MB more
@@ -297,7 +317,8 @@ def test_a_policy_is_executed_row_by_row(made, tmp_path, action):
     home, bundle, _ = made
     policy = unsure(bundle, action)
     policy.save(tmp_path / "policy.json")
-    result = inference.score(bundle, home / "rows.parquet", tmp_path / "out.parquet", policy=tmp_path / "policy.json", batch_rows=70)
+    result = inference.score(bundle, home / "rows.parquet", tmp_path / "out.parquet",
+                             policy=tmp_path / "policy.json", batch_rows=70)
     scored = pq.read_table(tmp_path / "out.parquet").to_pandas()
     p = scored["probability"].to_numpy().astype(float)
     within = (p >= policy.low) & (p < policy.high)
@@ -310,7 +331,8 @@ def test_a_policy_is_executed_row_by_row(made, tmp_path, action):
 
 def test_a_policy_that_asks_names_a_column_that_is_missing(made, tmp_path):
     home, bundle, rows = made
-    policy = unsure(bundle, "ask", values={"x": [-2.0, 0.0, 2.0], "color": ["red", "green"], "count": [1.0, 8.0]})
+    policy = unsure(bundle, "ask", values={"x": [-2.0, 0.0, 2.0], "color": ["red", "green"],
+                                           "count": [1.0, 8.0]})
     inference.score(bundle, home / "rows.parquet", tmp_path / "out.parquet", policy=policy, batch_rows=70)
     scored = pq.read_table(tmp_path / "out.parquet").to_pandas()
     frame = rows.to_pandas()
@@ -326,22 +348,25 @@ def test_without_a_policy_nothing_is_added_and_a_bundle_may_bring_its_own(made, 
     result = inference.score(bundle, home / "rows.parquet", tmp_path / "out.parquet")
     assert result["actions"] == {} and "action" not in pq.read_schema(tmp_path / "out.parquet").names
     mine = json.dumps(dataclasses.asdict(unsure(bundle, "human"))).encode()
-    own = training.save_bundle(bundle.files | {"policy.json": mine}, tmp_path / "own")
+    own = save_bundle(bundle.files | {"policy.json": mine}, tmp_path / "own")
     assert inference.score(own, home / "rows.parquet", tmp_path / "out.parquet")["actions"]["human"] > 0
 
 
 @pytest.mark.parametrize("change, words", [
     (dict(threshold=0.9, high=0.95), "made for the threshold 0.9, the model's is"),
-    (dict(values={"colour": ["red"]}), "asks for 'colour', which the model does not take as text or number; did you mean 'color'"),
+    (dict(values={"colour": ["red"]}),
+     "asks for 'colour', which the model does not take as text or number; did you mean 'color'"),
     (dict(values={"when": ["1"]}), "asks for 'when'"),
 ])
 def test_a_policy_that_does_not_fit_the_bundle(made, tmp_path, change, words):
     home, bundle, _ = made
     with pytest.raises(BadInput, match=words):
-        inference.score(bundle, home / "rows.parquet", tmp_path / "out.parquet", policy=dataclasses.replace(unsure(bundle, "ask"), **change))
+        inference.score(bundle, home / "rows.parquet", tmp_path / "out.parquet",
+                        policy=dataclasses.replace(unsure(bundle, "ask"), **change))
     (tmp_path / "policy.json").write_text("{")
     with pytest.raises(BadInput, match="no readable policy"):
-        inference.score(bundle, home / "rows.parquet", tmp_path / "out.parquet", policy=tmp_path / "policy.json")
+        inference.score(bundle, home / "rows.parquet", tmp_path / "out.parquet",
+                        policy=tmp_path / "policy.json")
     assert files(tmp_path) == ["policy.json"]
 
 
@@ -385,6 +410,7 @@ def test_the_chapter_on_a_table_of_ones_own(cancer, tmp_path, monkeypatch):
     from mlsys import pipeline
     monkeypatch.chdir(tmp_path)
     papermill.execute_notebook(str(pipeline.chapters()["12_inference"]), str(tmp_path / "out.ipynb"),
-                               dict(source=str(cancer), target="target"), progress_bar=False, kernel_name="python3")
+                               dict(source=str(cancer), target="target"), progress_bar=False,
+                               kernel_name="python3")
     folder, = (tmp_path / "build" / "alone").iterdir()
     assert core.read_json(folder / "inference" / "metrics.json")["ok"] is True

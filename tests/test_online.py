@@ -14,9 +14,15 @@ from river import drift
 
 from mlsys import core, formats, online, training
 from mlsys.core import BadInput
-from mlsys.online import DAY, LEARNERS, NEVER, Linear, PageHinkley, Queue, Stream, check_stream, plan, progressive
+from mlsys.online import LEARNERS, Linear, Queue, Stream, comparison, learners, progressive
+from mlsys.online import stream as streams
+from mlsys.online.detectors import PageHinkley
+from mlsys.online.learners import conforms
+from mlsys.online.stream import DAY, NEVER, check_stream, plan
+from mlsys.training.ladder import one_hot
 
-FEATURES = training.Features({"word": ["a", "b", "c"], "other": ["x", "y"]}, {"n": dict(flag=False), "m": dict(flag=False)})
+FEATURES = training.Features({"word": ["a", "b", "c"], "other": ["x", "y"]},
+                             {"n": dict(flag=False), "m": dict(flag=False)})
 
 
 def make_stream(n, seed=0, delay=50, share=0.9):
@@ -27,7 +33,8 @@ def make_stream(n, seed=0, delay=50, share=0.9):
     y = (floats[:, 0] + (codes[:, 0] == 2) + rng.normal(size=n) > 0.5).astype(float)
     asked = np.sort(rng.integers(0, 10 * n, n))
     known = np.where(rng.random(n) < share, asked + rng.integers(0, delay + 1, n), NEVER)
-    return check_stream(Stream(codes, floats, np.where(known == NEVER, np.nan, y), asked, known, np.full(n, "1"), np.arange(n)))
+    return check_stream(Stream(codes, floats, np.where(known == NEVER, np.nan, y), asked, known,
+                               np.full(n, "1"), np.arange(n)))
 
 
 def changed(x, **columns):
@@ -42,26 +49,30 @@ def flights(*rows):
 
 
 @pytest.mark.parametrize("row, landed", [
-    (("2013-01-02 13:00", 0, 800.0, 0.0, 1100.0, "LAX"), "2013-01-02 19:00"),      # three hours by the clock are six
+    (("2013-01-02 13:00", 0, 800.0, 0.0, 1100.0, "LAX"),
+     "2013-01-02 19:00"),      # three hours by the clock are six
     (("2013-01-03 04:00", 30, 2330.0, 0.0, 235.0, "LAX"), "2013-01-03 10:35"),     # lands the next day
-    (("2013-01-03 04:00", 59, 2359.0, 0.0, 430.0, "SJU"), "2013-01-03 08:30"),     # not in the table of airports; an hour ahead in winter
+    (("2013-01-03 04:00", 59, 2359.0, 0.0, 430.0, "SJU"),
+     "2013-01-03 08:30"),     # not in the table of airports; an hour ahead in winter
     (("2013-07-03 03:00", 59, 2359.0, 0.0, 330.0, "SJU"), "2013-07-03 07:30"),     # and level in summer
-    (("2013-07-01 14:00", 0, 1000.0, 0.0, 1200.0, "PHX"), "2013-07-01 19:00"),     # no daylight saving time there
+    (("2013-07-01 14:00", 0, 1000.0, 0.0, 1200.0, "PHX"),
+     "2013-07-01 19:00"),     # no daylight saving time there
     (("2013-01-01 15:00", 0, 1000.0, 0.0, 1300.0, "PHX"), "2013-01-01 20:00"),
     (("2013-01-01 14:00", 0, 900.0, 0.0, 1500.0, "HNL"), "2013-01-02 01:00"),      # eleven hours
     (("2013-01-02 03:00", 0, 2300.0, 60.0, 2400.0, "ORD"), "2013-01-02 06:00"),    # 2400 is midnight
-    (("2013-01-02 03:00", 0, 30.0, 150.0, 145.0, "BOS"), "2013-01-02 06:45"),      # two and a half hours late, after midnight
+    (("2013-01-02 03:00", 0, 30.0, 150.0, 145.0, "BOS"),
+     "2013-01-02 06:45"),      # two and a half hours late, after midnight
     (("2013-01-02 13:05", 5, 755.0, -10.0, 902.0, "BOS"), "2013-01-02 14:02"),     # left early
 ])
 def test_landing_by_the_clocks_of_two_zones(row, landed):
     row = (str(pd.Timestamp(row[0]).floor("h")), *row[1:])
-    asked, known = online.flight_times(flights(row))
+    asked, known = streams.flight_times(flights(row))
     assert asked[0] == pd.Timestamp(row[0]).timestamp() + 60 * row[1]
     assert known[0] == pd.Timestamp(landed).timestamp()
 
 
 def test_a_cancelled_flight_has_no_label_ever():
-    _, known = online.flight_times(flights(("2013-01-02 13:00", 0, np.nan, np.nan, np.nan, "LAX")))
+    _, known = streams.flight_times(flights(("2013-01-02 13:00", 0, np.nan, np.nan, np.nan, "LAX")))
     assert known[0] == NEVER
 
 
@@ -74,7 +85,8 @@ def drawn_stream(drawn):
     asked = np.sort([a for a, _ in drawn])
     known = np.array([NEVER if d is None else a + d for a, (_, d) in zip(asked, drawn, strict=True)])
     y, n = np.where(known == NEVER, np.nan, np.arange(len(drawn)) % 2), len(drawn)
-    return check_stream(Stream(np.arange(n)[:, None], np.zeros((n, 1), np.float32), y, asked, known, np.full(n, "1"), np.arange(n)))
+    return check_stream(Stream(np.arange(n)[:, None], np.zeros((n, 1), np.float32), y, asked, known,
+                               np.full(n, "1"), np.arange(n)))
 
 
 @examples(max_examples=300, deadline=None)
@@ -134,7 +146,8 @@ def test_an_oracle_gains_only_from_labels_that_were_known_in_time():
     key, asked = np.r_[np.arange(n), np.arange(n)], np.r_[first, first + gap]
     label = rng.integers(0, 2, n).astype(float)
     order = np.argsort(asked, kind="stable")
-    x = check_stream(Stream(key[order][:, None], np.zeros((2 * n, 1), np.float32), label[key][order], asked[order], (asked + delay[key])[order],
+    x = check_stream(Stream(key[order][:, None], np.zeros((2 * n, 1), np.float32), label[key][order],
+                            asked[order], (asked + delay[key])[order],
                             np.full(2 * n, "1"), np.arange(2 * n)[order]))
 
     class Oracle:
@@ -152,7 +165,7 @@ def test_labels_that_never_come_leave_everything_predicted_and_nothing_learned()
     x = make_stream(40, share=0.0)
     p, _ = progressive(x, Linear(FEATURES), 8)
     assert (p == 0.5).all() and [len(r) for _, _, r in plan(x, 8)] == [0]
-    assert math.isnan(online.auc_of(x.y, p)) and math.isnan(online.loss_of(x.y, p))
+    assert math.isnan(comparison.auc_of(x.y, p)) and math.isnan(comparison.loss_of(x.y, p))
 
 
 # ---- the queue's refusals
@@ -162,8 +175,10 @@ def test_the_queue_refuses_each_mistake_with_one_sentence():
     queue.ask(1, 0)
     for mistake, words in [(lambda: queue.ask(1, 1), "row 1 was asked at 0 and waits"),
                            (lambda: queue.answer(2, 1, 1), "row 2: a label for a row that does not"),
-                           (lambda: queue.ask(3, -1), "runs backwards"), (lambda: queue.answer(1, 0.5, 1), "the label is 0.5"),
-                           (lambda: queue.answer(1, math.nan, 1), "the label is nan"), (lambda: queue.ask(3, math.nan), "runs backwards")]:
+                           (lambda: queue.ask(3, -1), "runs backwards"),
+                           (lambda: queue.answer(1, 0.5, 1), "the label is 0.5"),
+                           (lambda: queue.answer(1, math.nan, 1), "the label is nan"),
+                           (lambda: queue.ask(3, math.nan), "runs backwards")]:
         with pytest.raises(BadInput, match=words) as e:
             mistake()
         assert "\n" not in str(e.value)
@@ -178,11 +193,14 @@ def test_the_queue_refuses_each_mistake_with_one_sentence():
 
 
 @pytest.mark.parametrize("change, words", [
-    (lambda x: dict(asked=x.asked[::-1].copy(), known=np.full(len(x), NEVER), y=np.full(len(x), np.nan)), "the clock runs backwards"),
+    (lambda x: dict(asked=x.asked[::-1].copy(), known=np.full(len(x), NEVER), y=np.full(len(x), np.nan)),
+     "the clock runs backwards"),
     (lambda x: dict(known=x.asked - 1, y=np.ones(len(x))), "before it is asked"),
     (lambda x: dict(row=np.where(np.arange(len(x)) == 7, 3, x.row)), "row 3 comes twice"),
-    (lambda x: dict(floats=np.where(np.arange(len(x))[:, None] == 4, np.nan, x.floats)), "row 4 holds a feature that is not a finite"),
-    (lambda x: dict(floats=np.where(np.arange(len(x))[:, None] == 4, np.inf, x.floats)), "row 4 holds a feature that is not a finite"),
+    (lambda x: dict(floats=np.where(np.arange(len(x))[:, None] == 4, np.nan, x.floats)),
+     "row 4 holds a feature that is not a finite"),
+    (lambda x: dict(floats=np.where(np.arange(len(x))[:, None] == 4, np.inf, x.floats)),
+     "row 4 holds a feature that is not a finite"),
     (lambda x: dict(y=np.where(np.isnan(x.y), x.y, 2.0)), "other than 0 and 1"),
     (lambda x: dict(y=np.full(len(x), np.nan)), "a time without a label"),
     (lambda x: dict(known=np.full(len(x), NEVER)), "a label without a time"),
@@ -199,7 +217,7 @@ def test_a_stream_that_cannot_be_replayed_is_refused(change, words):
 @pytest.mark.parametrize("name", LEARNERS)
 def test_every_learner_conforms(name):
     x = make_stream(400, share=1.0)
-    online.conforms(lambda: LEARNERS[name](FEATURES, seed=3), x, resumable=name != "river forest")
+    conforms(lambda: LEARNERS[name](FEATURES, seed=3), x, resumable=name != "river forest")
 
 
 class Logits(Linear):
@@ -244,12 +262,12 @@ class Random(Linear):
 @pytest.mark.parametrize("broken", [Logits, Stubborn, Relative, Random, Shared])
 def test_the_conformance_check_fails_a_broken_learner(broken):
     with pytest.raises(AssertionError):
-        online.conforms(lambda: broken(FEATURES), make_stream(400, share=1.0))
+        conforms(lambda: broken(FEATURES), make_stream(400, share=1.0))
 
 
 def test_the_conformance_check_fails_a_state_that_leaves_something_out():
     with pytest.raises(AssertionError):
-        online.conforms(lambda: Forgetful(FEATURES), make_stream(400, share=1.0))
+        conforms(lambda: Forgetful(FEATURES), make_stream(400, share=1.0))
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -263,7 +281,8 @@ def test_one_label_per_step_equals_river(seed):
 def test_sparse_rows_equal_one_hot_of_training():
     x = make_stream(50)
     learner = LEARNERS["partial_fit"](FEATURES)
-    assert (training.one_hot(x, FEATURES) != online.sparse_rows(x.codes, x.floats, learner.first, learner.width)).nnz == 0
+    assert (one_hot(x, FEATURES) != learners.sparse_rows(x.codes, x.floats, learner.first,
+                                                         learner.width)).nnz == 0
 
 
 def test_a_finite_memory_follows_a_change_that_endless_memory_does_not():
@@ -271,14 +290,15 @@ def test_a_finite_memory_follows_a_change_that_endless_memory_does_not():
     x = make_stream(n, share=1.0, delay=0)
     x = changed(x, y=np.where(np.arange(n) < n // 2, x.y, 1 - x.y))
     end = slice(3 * n // 4, n)
-    losses = [online.loss_of(x.y[end], progressive(x, Linear(FEATURES, rate=0.05, memory=m), 4)[0][end]) for m in (100, math.inf)]
+    losses = [comparison.loss_of(x.y[end], progressive(x, Linear(FEATURES, rate=0.05, memory=m), 4)[0][end])
+              for m in (100, math.inf)]
     assert losses[0] < losses[1] - 0.02
 
 
 def test_a_reservoir_is_a_fair_sample_whatever_the_batches():
     size, counts = 20, np.zeros(200)
     for seed in range(400):
-        past, at = online.Reservoir(size, 1, 1, seed), 0
+        past, at = learners.Reservoir(size, 1, 1, seed), 0
         for step in [1, 3, 30, 6, 100, 60]:
             rows = np.arange(at, at + step)
             past.add(rows[:, None], np.zeros((step, 1), np.float32), np.ones(step))
@@ -295,12 +315,13 @@ def test_a_reservoir_is_a_fair_sample_whatever_the_batches():
 def test_the_future_does_not_exist_for_tuning():
     x = make_stream(300, delay=400)
     time = int(x.asked[200])
-    early = online.until(x, time)
+    early = streams.until(x, time)
     assert early.asked.max() < time and early.known[early.known < NEVER].max() < time
-    assert (early.known == NEVER).sum() > (x.known[:len(early)] == NEVER).sum()  # labels that came later are gone
+    assert (early.known == NEVER).sum() > (x.known[:len(early)]
+                                           == NEVER).sum()  # labels that came later are gone
     other = changed(x, y=np.where(x.known >= time, 1 - x.y, x.y))                # another future
     for name in ("linear", "network + replay"):
-        lines, same = (online.tune(name, online.until(k, time), FEATURES, 8) for k in (x, other))
+        lines, same = (online.tune(name, streams.until(k, time), FEATURES, 8) for k in (x, other))
         pd.testing.assert_frame_equal(lines, same)
         assert (np.diff(lines["log loss"]) >= 0).all()
 
@@ -311,7 +332,7 @@ def test_offline_models_learn_only_what_is_known_when_they_are_fitted():
     def spy(x, rows, features, seed=0):
         asked_of.append(rows)
         return lambda codes, floats: np.full(len(codes), len(asked_of))
-    times = online.refit_times(x, x.asked[100], 600 / DAY)
+    times = comparison.refit_times(x, x.asked[100], 600 / DAY)
     p, _, seen = online.retrained(x, times, FEATURES, fit=spy)
     assert len(times) >= 4 and seen == sum(map(len, asked_of))
     for k, (time, rows) in enumerate(zip(times, asked_of, strict=True)):
@@ -323,20 +344,21 @@ def test_offline_models_learn_only_what_is_known_when_they_are_fitted():
 def test_a_linear_model_fitted_offline_is_the_fast_learner_with_more_passes():
     x = make_stream(600)
     rows = np.flatnonzero(~np.isnan(x.y))
-    said = online.offline_linear(x, rows, FEATURES)(x.codes, x.floats)
+    said = comparison.offline_linear(x, rows, FEATURES)(x.codes, x.floats)
     once = online.Linear(FEATURES)
     once.learn(x.codes[rows], x.floats[rows], x.y[rows])
-    assert online.loss_of(x.y, said) < online.loss_of(x.y, once.predict(x.codes, x.floats))
-    assert np.array_equal(said, online.offline_linear(x, rows, FEATURES)(x.codes, x.floats))  # a drawn order, the same every time
-    assert (online.offline_linear(x, rows[:0], FEATURES)(x.codes, x.floats) == 0.5).all()
+    assert comparison.loss_of(x.y, said) < comparison.loss_of(x.y, once.predict(x.codes, x.floats))
+    assert np.array_equal(said, comparison.offline_linear(x, rows, FEATURES)(x.codes,
+                                                                             x.floats))  # a drawn order, the same every time
+    assert (comparison.offline_linear(x, rows[:0], FEATURES)(x.codes, x.floats) == 0.5).all()
 
 
 def test_at_most_so_many_refits_and_one_class_is_no_failure():
     x = make_stream(300)
-    assert len(online.refit_times(x, x.asked[0], 1 / DAY, most=12)) <= 12
+    assert len(comparison.refit_times(x, x.asked[0], 1 / DAY, most=12)) <= 12
     one = changed(x, y=np.where(np.isnan(x.y), np.nan, 1.0))
-    model = online.boosting(one, np.flatnonzero(one.y == 1), FEATURES)
-    assert (model(x.codes, x.floats) == 1).all() and (online.boosting(one, np.array([], int), FEATURES)(x.codes, x.floats) == 0.5).all()
+    model = comparison.boosting(one, np.flatnonzero(one.y == 1), FEATURES)
+    assert (model(x.codes, x.floats) == 1).all() and (comparison.boosting(one, np.array([], int), FEATURES)(x.codes, x.floats) == 0.5).all()
 
 
 def test_a_period_of_one_class_has_no_auc_and_stays_out_of_the_mean():
@@ -346,15 +368,16 @@ def test_a_period_of_one_class_has_no_auc_and_stays_out_of_the_mean():
     p, _ = progressive(x, Linear(FEATURES), 4)
     table = online.by_period(x, {"linear": p}, ["a", "b", "c"])
     assert math.isnan(table.loc["b", "linear"]) and table.loc["mean", "linear"] == pytest.approx(table.loc[["a", "c"], "linear"].mean())
-    assert online.by_period(x, {"linear": p}, ["a", "b", "c"], online.loss_of).notna().all().all()
-    assert online.rolling(x, p, 50, 25).auc.isna().any()
-    pooled = online.by_period(changed(x, y=(period == "a") * 1.0), {"linear": p}, ["a", "b", "c"])  # no period has both classes
-    assert pooled["linear"][:3].isna().all() and pooled.loc["mean", "linear"] == pytest.approx(online.auc_of((period == "a") * 1.0, p))
+    assert online.by_period(x, {"linear": p}, ["a", "b", "c"], comparison.loss_of).notna().all().all()
+    assert comparison.rolling(x, p, 50, 25).auc.isna().any()
+    pooled = online.by_period(changed(x, y=(period == "a") * 1.0), {"linear": p},
+                              ["a", "b", "c"])  # no period has both classes
+    assert pooled["linear"][:3].isna().all() and pooled.loc["mean", "linear"] == pytest.approx(comparison.auc_of((period == "a") * 1.0, p))
 
 
 def test_labels_that_come_later_are_used_later():
     x = make_stream(300)
-    held = check_stream(online.delayed(x, 500))
+    held = check_stream(streams.delayed(x, 500))
     assert (held.known == NEVER).sum() == (x.known == NEVER).sum()
     assert plan(held, 8)[0][1] > plan(x, 8)[0][1] and len(plan(held, 8)) == len(plan(x, 8))
 
@@ -366,7 +389,7 @@ def test_paired_differences_have_the_right_sign_and_cover_the_truth():
     flat = np.full(len(x), 0.5)
     gain, low, high = online.paired(x, good, flat)
     assert low < gain < high and low > 0
-    assert gain == pytest.approx(online.loss_of(x.y, flat) - online.loss_of(x.y, good))
+    assert gain == pytest.approx(comparison.loss_of(x.y, flat) - comparison.loss_of(x.y, good))
     assert online.paired(x, good, good) == (0.0, 0.0, 0.0)
     back = online.paired(x, flat, good)
     assert back[0] == pytest.approx(-gain)
@@ -385,7 +408,8 @@ def test_page_hinkley_equals_river(seed, threshold, shift, least):
         assert ours.update(v) == theirs.drift_detected
 
 
-@pytest.mark.parametrize("make", [drift.ADWIN, partial(PageHinkley, threshold=20), partial(drift.PageHinkley, threshold=20)])
+@pytest.mark.parametrize("make", [drift.ADWIN, partial(PageHinkley, threshold=20),
+                                  partial(drift.PageHinkley, threshold=20)])
 def test_direction_and_debounce(make):
     rng = np.random.default_rng(0)
     quiet = rng.random(3000) * 0.4
@@ -429,7 +453,7 @@ def test_without_time_the_rows_come_in_the_order_of_the_folds(cancer):
     x, features = online.open_stream(s)
     assert len(x) == 569 and x.period.tolist() == sorted(x.period) and (x.asked == x.known).all()
     p, _ = progressive(x, Linear(features, rate=0.1), 4)
-    assert online.auc_of(x.y[300:], p[300:]) > 0.95 and data.key == "fold"
+    assert comparison.auc_of(x.y[300:], p[300:]) > 0.95 and data.key == "fold"
 
 
 def test_rows_set_aside_by_the_data_tests_are_not_in_the_stream(cancer):

@@ -70,9 +70,11 @@ def test_one_changed_key_reruns_only_what_reads_it(built, cancer):
 
 @pytest.mark.parametrize("chapter", [c for c in pipeline.chapters() if c[:2] not in ("00", "90", "91", "92")])
 def test_a_chapter_alone_on_a_table_the_pipeline_never_saw(chapter, cancer, tmp_path, monkeypatch):
-    "As in `papermill nbs/03_testing.ipynb out.ipynb -p source my.csv -p target y`, in an empty folder, without a card."
+    """As in `papermill nbs/03_testing.ipynb out.ipynb -p source my.csv -p target y`, in an empty folder,
+    without a card."""
     monkeypatch.chdir(tmp_path)
-    papermill.execute_notebook(str(pipeline.chapters()[chapter]), str(tmp_path / "out.ipynb"), dict(source=str(cancer), target="target"),
+    papermill.execute_notebook(str(pipeline.chapters()[chapter]), str(tmp_path / "out.ipynb"),
+                               dict(source=str(cancer), target="target"),
                                progress_bar=False, kernel_name="python3")
     made = [p.name for p in (tmp_path / "build" / "alone" / "cancer-all").iterdir()]
     assert chapter.partition("_")[2] in made

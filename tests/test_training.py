@@ -53,7 +53,8 @@ def mixed_table(n=ROWS):
         "flag": pa.array(r.random(n) < 0.4),
         "same": pa.array(["x"] * n),
         "zero": pa.array(np.where(r.random(n) < 0.99, 0.0, 3.0)),
-        "when": pa.array(np.datetime64("1969-11-01", "us") + (np.sort(r.random(n)) * 120 * 86_400e6).astype("timedelta64[us]")),
+        "when": pa.array(np.datetime64("1969-11-01", "us")
+                         + (np.sort(r.random(n)) * 120 * 86_400e6).astype("timedelta64[us]")),
         "y": pa.array(np.where(y, "yes", "no")),
     })
 
@@ -61,7 +62,8 @@ def mixed_table(n=ROWS):
 def card(folder, table, **more):
     path = folder / "mine.parquet"
     pq.write_table(table, path)
-    return core.load_settings(folder / "none.ini", source=str(path), target="y", build=str(folder / "build"), threads=1, **more)
+    return core.load_settings(folder / "none.ini", source=str(path), target="y", build=str(folder / "build"),
+                              threads=1, **more)
 
 
 @pytest.fixture(scope="module")
@@ -82,9 +84,12 @@ def bundle_of(tmp_path_factory):
     return s, training.bundle(s)
 
 
-texts = st.one_of(st.sampled_from(["", "red", "green", "blue", "ünïcødé ✈", "Red", "red ", "person 1"]), st.text(max_size=30))
-numbers = st.one_of(st.floats(width=32), st.sampled_from([math.nan, math.inf, -math.inf, 0.0, -0.0, 3.4e38, -3.4e38, 1e-45]))
-times = st.one_of(st.integers(-(2**63), 2**63 - 1), st.integers(-(2**33), 2**33), st.sampled_from([NO_TIME, NO_TIME + 1, 2**63 - 1, -1, 0]))
+texts = st.one_of(st.sampled_from(["", "red", "green", "blue", "ünïcødé ✈", "Red", "red ", "person 1"]),
+                  st.text(max_size=30))
+numbers = st.one_of(st.floats(width=32), st.sampled_from([math.nan, math.inf, -math.inf, 0.0, -0.0, 3.4e38,
+                                                          -3.4e38, 1e-45]))
+times = st.one_of(st.integers(-(2**63), 2**63 - 1), st.integers(-(2**33), 2**33),
+                  st.sampled_from([NO_TIME, NO_TIME + 1, 2**63 - 1, -1, 0]))
 
 
 @examples(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -96,19 +101,23 @@ def test_numpy_and_onnx_agree_on_anything(made, drawn):
     by_kind = {"string": [], "number": [], "time": []}
     for column, kind in zip(columns, ["string"] * 2 + ["number"] * 4 + ["time"], strict=False):
         by_kind[kind].append(column)
-    as_array = {"string": lambda v: np.array(v, object), "number": lambda v: np.array(v, np.float32), "time": lambda v: np.array(v, np.int64)}
+    as_array = {"string": lambda v: np.array(v, object), "number": lambda v: np.array(v, np.float32),
+                "time": lambda v: np.array(v, np.int64)}
     raw = {c: as_array[k](by_kind[k].pop()).reshape(-1, 1) for c, k in features.kinds.items()}
     codes, floats = encode(raw, features)
     assert (codes >= 0).all() and (codes < list(features.codes.values())).all() and np.isfinite(floats).all()
     ours = probabilities(net, Rows(raw, codes, floats, np.zeros(len(codes))))
     served = run_onnx(session, raw)
     assert np.abs(ours - served).max() <= 1e-5
-    table = pa.table({c: pa.array(v[:, 0].tolist(), mask=v[:, 0] == "") if v.dtype == object else v[:, 0] for c, v in raw.items()})
-    for more in (1, 20):  # few rows are looked up in Python, many in Arrow; chunks, dictionaries and nulls change nothing
+    table = pa.table({c: pa.array(v[:, 0].tolist(), mask=v[:, 0] == "") if v.dtype == object else v[:, 0]
+                      for c, v in raw.items()})
+    for more in (1,
+                 20):  # few rows are looked up in Python, many in Arrow; chunks, dictionaries and nulls change nothing
         many = pa.concat_tables([table] * more)
         for c, kind in features.kinds.items():
             if kind == "string":
-                many = many.set_column(many.column_names.index(c), c, many[c].cast(pa.string()).dictionary_encode())
+                many = many.set_column(many.column_names.index(c), c,
+                                       many[c].cast(pa.string()).dictionary_encode())
         again = encode(many, features)
         assert np.array_equal(again[0], np.tile(codes, (more, 1))) and np.array_equal(again[1], np.tile(floats, (more, 1)))
     assert ((served >= 0) & (served <= 1)).all()
@@ -116,7 +125,8 @@ def test_numpy_and_onnx_agree_on_anything(made, drawn):
 
 def test_what_the_table_teaches(made):
     _, features, _ = made
-    assert list(features.kinds) == ["kind", "who", "size", "count", "flag", "zero", "when"]  # the constant column is gone
+    assert list(features.kinds) == ["kind", "who", "size", "count", "flag", "zero",
+                                    "when"]  # the constant column is gone
     assert len(features.strings["who"]) <= MAX_CODES and "" not in features.strings["kind"]
     assert features.floats[-3:] == ["size is missing", "count is missing", "hour of day"]
 
@@ -133,7 +143,8 @@ def test_time_codes_are_the_calendars(second):
 
 # --- threshold
 
-answers = st.lists(st.tuples(st.booleans(), st.integers(0, 12)), min_size=2, max_size=60).filter(lambda v: len({y for y, _ in v}) == 2)
+answers = st.lists(st.tuples(st.booleans(), st.integers(0, 12)), min_size=2,
+                   max_size=60).filter(lambda v: len({y for y, _ in v}) == 2)
 
 
 @examples(max_examples=300, deadline=None)
@@ -170,7 +181,8 @@ def copied(bundle_of, tmp_path):
 
 def resum(folder):
     "A manifest that fits the files: what an attacker would write."
-    files = {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in folder.iterdir() if f.is_file() and f.name != "manifest.json"}
+    files = {f.name: hashlib.sha256(f.read_bytes()).hexdigest()
+             for f in folder.iterdir() if f.is_file() and f.name != "manifest.json"}
     (folder / "manifest.json").write_text(json.dumps({"format": 1, "files": files}))
 
 
@@ -199,7 +211,8 @@ def test_files_that_do_not_belong(copied, tmp_path):
     refused(copied, "sub is not in the manifest")
 
 
-@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "..", "a/b", "a\\b", "C:x", ".hidden", "", "a\0b"])
+@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "..", "a/b", "a\\b", "C:x", ".hidden", "",
+                                  "a\0b"])
 def test_names_that_point_elsewhere(copied, name):
     (copied.parent / "secret").write_text("secret")
     manifest = json.loads((copied / "manifest.json").read_text())
@@ -248,7 +261,8 @@ def in_inner_graph(model):
 def in_function(model):
     node = onnx.helper.make_node("Constant", [], ["c"], value=onnx.helper.make_tensor("t", 1, [1], [0.0]))
     outside(node.attribute[0].t)
-    model.functions.append(onnx.helper.make_function("f", "F", [], ["c"], [node], [onnx.helper.make_opsetid("", 20)]))
+    model.functions.append(onnx.helper.make_function("f", "F", [], ["c"], [node],
+                                                     [onnx.helper.make_opsetid("", 20)]))
 
 
 @pytest.mark.parametrize("hide", [in_initializer, in_attribute, in_inner_graph, in_function])
@@ -308,9 +322,11 @@ def test_bundle_reads_any_table_that_fits(bundle_of):
     i = other.column_names.index("kind")
     other = other.set_column(i, "kind", other["kind"].dictionary_encode())
     i = other.column_names.index("when")
-    other = other.set_column(i, "when", pa.array(table["when"].to_numpy().astype("datetime64[s]").astype(np.int64)))
+    other = other.set_column(i, "when",
+                             pa.array(table["when"].to_numpy().astype("datetime64[s]").astype(np.int64)))
     assert np.array_equal(b.predict(pa.concat_tables([other.slice(0, 100), other.slice(100)])), p)
-    assert np.allclose(np.concatenate([b.predict(table.slice(k, 37)) for k in range(0, ROWS, 37)]), p, atol=1e-6)
+    assert np.allclose(np.concatenate([b.predict(table.slice(k, 37)) for k in range(0, ROWS, 37)]), p,
+                       atol=1e-6)
     empty = pa.table({c: pa.nulls(3) for c in b.kinds})
     assert np.isfinite(b.predict(empty)).all()
 
@@ -320,18 +336,23 @@ def test_the_short_way_says_what_the_graph_says(bundle_of):
     table = mixed_table()
     graph = run_onnx(bundle.session, raw_inputs(table, bundle.kinds))
     assert np.abs(bundle.predict(table) - graph).max() <= 1e-5
-    assert np.abs(np.concatenate([bundle.predict(table.slice(i, 1)) for i in range(len(table))]) - graph).max() <= 1e-5
-    cast = {"size": pa.float32(), "count": pa.decimal128(20), "flag": pa.uint8(), "zero": pa.int64(), "kind": pa.large_string(), "when": pa.string()}
+    assert np.abs(np.concatenate([bundle.predict(table.slice(i, 1)) for i in range(len(table))])
+                  - graph).max() <= 1e-5
+    cast = {"size": pa.float32(), "count": pa.decimal128(20), "flag": pa.uint8(), "zero": pa.int64(),
+            "kind": pa.large_string(), "when": pa.string()}
     other = pa.table({c: table[c].cast(cast.get(c, table[c].type)) for c in table.column_names})
     assert np.abs(bundle.predict(other) - graph).max() <= 1e-5
 
 
-def nullable(table): return table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype(),
-                                                          pa.string(): pd.StringDtype(), pa.float64(): pd.Float64Dtype()}.get)
+def nullable(table):
+    return table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype(),
+                                                          pa.string(): pd.StringDtype(),
+                                         pa.float64(): pd.Float64Dtype()}.get)
 def indexed(table): return table.to_pandas().set_index(pd.Index([f"row {i % 7}" for i in range(len(table))]))
 def categorical(table): return table.to_pandas().astype({"kind": "category", "who": "category"})
 def arrow_backed(table): return table.to_pandas(types_mapper=pd.ArrowDtype)
-def in_tokyo(table): return table.to_pandas().assign(when=lambda f: f["when"].dt.tz_localize("UTC").dt.tz_convert("Asia/Tokyo"))
+def in_tokyo(table):
+    return table.to_pandas().assign(when=lambda f: f["when"].dt.tz_localize("UTC").dt.tz_convert("Asia/Tokyo"))
 def polars_frame(table): return polars.from_arrow(table)
 def polars_lazy(table): return polars.from_arrow(table).lazy()
 def record_batch(table): return table.combine_chunks().to_batches()[0]
@@ -343,10 +364,12 @@ def columns(table): return {c: table[c] for c in table.column_names}
 class Foreign:
     "A table of a library that nobody knows."
     def __init__(self, table): self.table = table
-    def __arrow_c_stream__(self, requested_schema=None): return self.table.__arrow_c_stream__(requested_schema)
+    def __arrow_c_stream__(self, requested_schema=None):
+        return self.table.__arrow_c_stream__(requested_schema)
 
 
-KINDS_OF_TABLES = [pa.Table.to_pandas, nullable, indexed, categorical, arrow_backed, in_tokyo, polars_frame, polars_lazy, record_batch, reader,
+KINDS_OF_TABLES = [pa.Table.to_pandas, nullable, indexed, categorical, arrow_backed, in_tokyo, polars_frame,
+                   polars_lazy, record_batch, reader,
                    relation, columns, Foreign]
 
 
@@ -408,7 +431,8 @@ def test_scoring_a_bundle_imports_neither_torch_nor_scikit_learn(bundle_of, tmp_
     _, b = bundle_of
     pq.write_table(mixed_table(), tmp_path / "rows.parquet")
     env = os.environ | {"PYTHONPATH": str(Path(training.__file__).parent.parent.parent)}
-    done = subprocess.run([sys.executable, "-c", SCORING, b.path, tmp_path / "rows.parquet"], capture_output=True, text=True, env=env)
+    done = subprocess.run([sys.executable, "-c", SCORING, b.path, tmp_path / "rows.parquet"],
+                          capture_output=True, text=True, env=env)
     assert done.returncode == 0 and done.stdout.strip() == "", done.stdout + done.stderr
 
 
@@ -420,7 +444,8 @@ def test_the_face_is_lazy_and_whole():
 
 
 def test_a_bundle_of_old_is_still_read(copied, bundle_of):
-    "Before steps of the ladder could be chosen, a bundle did not name the one that it serves; its suite may be missing too."
+    """Before steps of the ladder could be chosen, a bundle did not name the one that it serves; its
+    suite may be missing too."""
     measured = json.loads((copied / "metrics.json").read_text())
     del measured["served"]
     (copied / "metrics.json").write_text(json.dumps(measured))
@@ -451,7 +476,8 @@ def test_same_settings_same_bits(tmp_path, bundle_of):
     (tmp_path / "again").mkdir()
     s = card(tmp_path / "again", mixed_table(), time="when")
     again = training.bundle(s)
-    for name in ("model.onnx", "core.onnx", "thresholds.json", "metrics.json", "MODEL_CARD.md", "features.json"):
+    for name in ("model.onnx", "core.onnx", "thresholds.json", "metrics.json", "MODEL_CARD.md",
+                 "features.json"):
         assert again.files[name] == first.files[name], name
     other = card(tmp_path / "again", mixed_table(), time="when", seed=1, name="other")
     assert training.bundle(other).files["core.onnx"] != first.files["core.onnx"]
@@ -489,14 +515,18 @@ def numbers_only(t): return t.select(["size", "y"])
 def texts_only(t): return t.select(["kind", "who", "y"])
 def booleans_only(t): return t.select(["flag", "same", "y"])
 def hundred(t): return t.slice(0, 100)
-def odd_names(t): return t.rename_columns({"kind": "a/b c:é", "size": "core:codes", "count": "codes", "flag": "prepare:3"})
-def integers_as_answer(t): return t.set_column(t.column_names.index("y"), "y", pa.array((np.asarray(t["y"]) == "yes").astype(int)))
+def odd_names(t):
+    return t.rename_columns({"kind": "a/b c:é", "size": "core:codes", "count": "codes", "flag": "prepare:3"})
+def integers_as_answer(t):
+    return t.set_column(t.column_names.index("y"), "y", pa.array((np.asarray(t["y"]) == "yes").astype(int)))
 
 
-@pytest.mark.parametrize("change", [numbers_only, texts_only, booleans_only, hundred, odd_names, integers_as_answer])
+@pytest.mark.parametrize("change", [numbers_only, texts_only, booleans_only, hundred, odd_names,
+                                    integers_as_answer])
 def test_any_table(tmp_path, change):
     table = change(mixed_table())
-    check_all(card(tmp_path, table, **({"time": "when"} if "when" in table.column_names and change is not hundred else {})))
+    check_all(card(tmp_path, table, **({"time": "when"} if "when" in table.column_names
+                                       and change is not hundred else {})))
 
 
 def test_what_cannot_be_learned_from(tmp_path):
@@ -521,7 +551,8 @@ def test_leaks_and_quarantine_are_respected(tmp_path):
     before = labelled(data, s, data.train)
     bad = before["_row"].to_pylist()[:25]
     core.write_json(folder / "leaks.json", {"size": "gives the answer away"})
-    pq.write_table(pa.table({"_row": pa.array(bad, pa.int64()), "reasons": [["odd"]] * 25}), folder / "quarantine.parquet")
+    pq.write_table(pa.table({"_row": pa.array(bad, pa.int64()), "reasons": [["odd"]] * 25}),
+                   folder / "quarantine.parquet")
     (folder / "suite.json").write_text('{"rules": []}')
     after = labelled(data, s, data.train)
     assert len(after) == len(before) - 25 and not set(bad) & set(after["_row"].to_pylist())

@@ -72,7 +72,8 @@ def test_killed_again_and_again_it_ends_with_the_same_bits(tmp_path):
     script = SCRIPT.format(tests=str(Path(__file__).parent))
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     for final, kills in ((whole, 0), (resumed, 4)):
-        arguments = [sys.executable, "-c", script, tmp_path / "c.safetensors", final, str(kills), str(os.getpid())]
+        arguments = [sys.executable, "-c", script, tmp_path / "c.safetensors", final, str(kills),
+                     str(os.getpid())]
         done = subprocess.run(arguments, capture_output=True, text=True, timeout=240)
         assert done.returncode == 0, done.stderr
     assert done.stdout.split().count("9") >= 2, done.stdout  # died of signal 9, in the middle of it
@@ -96,11 +97,15 @@ def test_a_checkpoint_is_whole_or_not_there(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("changed, what", [
-    (dict(recipe=replace(SHORT, dropout=0.4)), "settings"), (dict(s=core.Settings(run=core.Run(threads=1, seed=1))), "settings"),
-    (dict(fit=some_rows(3000, 5)), "data"), (dict(weights=np.arange(3000.0)), "data"), (dict(valid=some_rows(1000, 1)), "data")])
+    (dict(recipe=replace(SHORT, dropout=0.4)), "settings"),
+                                           (dict(s=core.Settings(run=core.Run(threads=1, seed=1))),
+                                            "settings"),
+    (dict(fit=some_rows(3000, 5)), "data"), (dict(weights=np.arange(3000.0)), "data"),
+                                           (dict(valid=some_rows(1000, 1)), "data")])
 def test_a_checkpoint_of_something_else_is_refused(tmp_path, changed, what):
     path = tmp_path / "c.safetensors"
-    asked = dict(fit=FIT, valid=VALID, features=FEATURES, s=ONE, recipe=replace(SHORT, epochs=1), checkpoint=path)
+    asked = dict(fit=FIT, valid=VALID, features=FEATURES, s=ONE, recipe=replace(SHORT, epochs=1),
+                 checkpoint=path)
     fit_network(**asked)
     with pytest.raises(BadInput, match=f"belongs to other {what}; go back to those, or delete it"):
         fit_network(**asked | changed)
@@ -128,7 +133,8 @@ def test_half_a_checkpoint_is_refused(tmp_path, cut):
 
 
 @examples(max_examples=200, deadline=None)
-@given(st.floats(-30, 30), st.sampled_from([0.0, 1.0, 0.3]), st.floats(0.1, 10), st.sampled_from([0.0, 0.5, 1.0, 2.0, 5.0]))
+@given(st.floats(-30, 30), st.sampled_from([0.0, 1.0, 0.3]), st.floats(0.1, 10),
+       st.sampled_from([0.0, 0.5, 1.0, 2.0, 5.0]))
 def test_the_loss_is_the_formula_and_its_slope_is_finite(z, y, positive, gamma):
     x = torch.tensor([z], dtype=torch.float64, requires_grad=True)
     got = row_loss(x, torch.tensor([y], dtype=torch.float64), positive, gamma)
@@ -154,13 +160,17 @@ def test_weights_choose_the_rows_that_count():
     nonsense = replace(FIT, y=np.where(keep, FIT.y, 1 - FIT.y))
     net, _ = fit_network(nonsense, VALID, FEATURES, ONE, replace(SHORT, epochs=8), weights=keep * 1.0)
     fooled, _ = fit_network(nonsense, VALID, FEATURES, ONE, replace(SHORT, epochs=8))
-    assert roc_auc_score(VALID.y, probabilities(net, VALID)) > 0.68 > roc_auc_score(VALID.y, probabilities(fooled, VALID))
+    assert roc_auc_score(VALID.y, probabilities(net, VALID)) > 0.68 > roc_auc_score(VALID.y,
+                                                                                    probabilities(fooled,
+                                                                                                  VALID))
     assert np.array_equal(checked_weights(keep * 1.0, len(FIT)), checked_weights(keep * 4.0, len(FIT)))
 
 
 @pytest.mark.parametrize("weights, words", [
-    (np.ones(7), "3000 rows to fit need as many weights"), (np.full(3000, np.nan), "row 0 weighs nan"), (np.zeros(3000), "sum to zero"),
-    (np.r_[np.ones(2999), -1e-9], "row 2999 weighs -1e-09"), (np.r_[np.inf, np.ones(2999)], "row 0 weighs inf"),
+    (np.ones(7), "3000 rows to fit need as many weights"), (np.full(3000, np.nan), "row 0 weighs nan"),
+                                            (np.zeros(3000), "sum to zero"),
+    (np.r_[np.ones(2999), -1e-9], "row 2999 weighs -1e-09"),
+                                            (np.r_[np.inf, np.ones(2999)], "row 0 weighs inf"),
     (np.ones((3000, 1)), "as many weights")])
 def test_weights_that_make_no_sense(weights, words):
     with pytest.raises(BadInput, match=words):
@@ -168,7 +178,8 @@ def test_weights_that_make_no_sense(weights, words):
 
 
 @pytest.mark.parametrize("change, words", [
-    (dict(fit=replace(FIT, y=np.where(np.arange(3000) == 17, np.nan, FIT.y))), "rows to fit: row 17 has the label nan"),
+    (dict(fit=replace(FIT, y=np.where(np.arange(3000) == 17, np.nan, FIT.y))),
+     "rows to fit: row 17 has the label nan"),
     (dict(valid=replace(VALID, y=VALID.y * 2)), "validation rows: row .* has the label 2.0"),
     (dict(fit=replace(FIT, y=np.ones(3000))), "must each hold both classes"),
     (dict(valid=replace(VALID, y=np.zeros(1000))), "must each hold both classes"),
@@ -202,7 +213,8 @@ def test_calibration_mends_the_scores_and_keeps_the_order(positive):
 @pytest.fixture(scope="module")
 def trees():
     r = np.random.default_rng(0)
-    x = np.r_[r.normal(size=(2000, 3)), r.normal(size=(2000, 3)) * 1e-3 + 1e4].astype(np.float32)  # neighbours that 32 bits hardly tell apart
+    x = np.r_[r.normal(size=(2000, 3)), r.normal(size=(2000, 3)) * 1e-3
+              + 1e4].astype(np.float32)  # neighbours that 32 bits hardly tell apart
     y = (x[:, 0] * 1e3 % 1 + r.normal(size=4000) > 0.5).astype(int)
     model = HistGradientBoostingClassifier(max_iter=60, random_state=0).fit(x, y)
     graph = trees_node(model)
@@ -250,11 +262,13 @@ def test_any_step_can_be_served(mixed, served):
     assert f"served here: {bundle.served}" in bundle.files["MODEL_CARD.md"].decode()
     table = mixed_table()
     predictions = training.predictions_of(mixed)
-    assert np.allclose(bundle.predict(table)[predictions["_row"].to_numpy()], predictions[bundle.served].to_numpy(), atol=1e-6)
+    assert np.allclose(bundle.predict(table)[predictions["_row"].to_numpy()],
+                       predictions[bundle.served].to_numpy(), atol=1e-6)
     core_session, ready = session(bundle.files["core.onnx"], 1), prepare(mixed)  # every core takes the same inputs
     said = core_session.run(["probability"], {"codes": ready.valid.codes, "floats": ready.valid.floats})[0]
     assert said.shape == (len(ready.valid), 1)
-    assert np.allclose(said[:, 0], predictions.filter(pc.equal(predictions["role"], "valid"))[bundle.served].to_numpy(), atol=1e-5)
+    assert np.allclose(said[:, 0], predictions.filter(pc.equal(predictions["role"],
+                                                               "valid"))[bundle.served].to_numpy(), atol=1e-5)
     assert {Path(n).suffix for n in bundle.files} <= {".onnx", ".json", ".md"}
 
 
@@ -280,7 +294,8 @@ def test_served_is_a_step_of_the_ladder(mixed):
 
 def test_a_small_search_from_end_to_end(tmp_path, monkeypatch):
     s = card(tmp_path, mixed_table(), time="when")
-    trials = training.search(s, 500, space=dict(width=(8, 16)), recipe=Recipe(width=8, epochs=4), rungs=((1, 0.5), (None, 1.0)))
+    trials = training.search(s, 500, space=dict(width=(8, 16)), recipe=Recipe(width=8, epochs=4),
+                             rungs=((1, 0.5), (None, 1.0)))
     assert trials.rung.tolist() == [0, 0, 1] and set(trials.width[:2]) == {8, 16} and trials.epochs.tolist() == [1, 1, 4]
     assert trials.width[2] == trials.width[trials.valid[:2].idxmin()] and trials.valid[2] <= trials.valid[:2].min()
     assert trials["at"].is_monotonic_increasing and trials.epoch[2] >= 1
@@ -293,7 +308,8 @@ def test_a_small_search_from_end_to_end(tmp_path, monkeypatch):
     ready = prepare(s)  # the trial was a training like any other: its loss can be had again
     _, history = fit_network(ready.fit, ready.valid, ready.features, s, replace(found, epochs=4))
     assert history.valid.min() == trials.valid[2]
-    assert len(list((folder / "checkpoints").iterdir())) == 2  # of three trials, one went on where another had stopped
+    assert len(list((folder
+                     / "checkpoints").iterdir())) == 2  # of three trials, one went on where another had stopped
     _, ax = training_axes()
     tuning.draw_search(ax, trials)
     assert len(ax.get_legend().texts) == 3
@@ -332,7 +348,8 @@ _ = fit_network(FIT, VALID, FEATURES, ONE, SHORT)
 def test_in_jupyter_one_figure_stays_and_elsewhere_none(opened, monkeypatch):
     import nbformat
     from nbclient import NotebookClient
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), str(Path(training.__file__).parent.parent.parent)]))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent),
+                                                      str(Path(training.__file__).parent.parent.parent)]))
     monkeypatch.setenv("JPY_SESSION_NAME", "06_training.ipynb") if opened else monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
     nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CURVE)])
     NotebookClient(nb, timeout=120, kernel_name="python3").execute()
@@ -380,7 +397,8 @@ def test_the_auc_is_scikit_learns_with_ties_and_weights(drawn):
     if len(np.unique(y[weight > 0])) == 2:
         assert got == pytest.approx(roc_auc_score(y, p, sample_weight=weight), abs=1e-12)
         soft = y * 0.5 + 0.25  # each row a yes and a no that share its weight
-        twice = roc_auc_score(np.r_[np.ones(len(y)), np.zeros(len(y))], np.r_[p, p], sample_weight=np.r_[soft * weight, (1 - soft) * weight])
+        twice = roc_auc_score(np.r_[np.ones(len(y)), np.zeros(len(y))], np.r_[p, p],
+                              sample_weight=np.r_[soft * weight, (1 - soft) * weight])
         assert auc(soft, p, weight) == pytest.approx(twice, abs=1e-12)
     else:
         assert math.isnan(got)
@@ -398,7 +416,8 @@ def test_a_month_of_one_class_does_not_spoil_the_interval():
     assert 0 < low < lead < high and lead == pytest.approx(np.mean([roc_auc_score(y[month == m], good[month == m]) - roc_auc_score(
         y[month == m], bad[month == m]) for m in "13"]))
     assert auc_lead(table, np.arange(n) % 20, "month", "a", "a")[:3] == (0, 0, 0)
-    assert math.isnan(auc_lead(table.filter(pc.equal(table["month"], "2")), np.zeros(n // 3, int), "month", "a", "b")[0])
+    assert math.isnan(auc_lead(table.filter(pc.equal(table["month"], "2")), np.zeros(n // 3, int), "month",
+                               "a", "b")[0])
 
 
 def test_the_metrics_name_what_is_served(mixed):

@@ -15,7 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlsys import core, formats, training, versioning
-from mlsys.versioning import STORE, Snapshot
+from mlsys.training.splits import labelled
+from mlsys.versioning.checkpoints import code_commit, model_digest, rows_digest, training_rows
+from mlsys.versioning.retention import retention_plan
+from mlsys.versioning.store import STORE, Snapshot, find, find_store, parse_snapshot, snapshot_text
 
 
 @pytest.fixture
@@ -42,7 +45,7 @@ def test_save_change_and_bring_back(here):
     write(here / "table" / "a.txt", "changed")
     (here / "table" / "deep" / "b.txt").unlink()
     two = versioning.snapshot(["table", "suite.json"], "second")
-    assert two.parent == one.rev and versioning.find(two.rev[:6]) == two and versioning.find("latest") == two
+    assert two.parent == one.rev and find(two.rev[:6]) == two and find("latest") == two
     assert versioning.snapshot(["table", "suite.json"], "no change") == two
     versioning.restore(one.rev)
     assert (here / "table" / "a.txt").read_text() == "1" and (here / "table" / "deep" / "b.txt").read_text() == "2"
@@ -56,16 +59,18 @@ def test_the_store_is_found_from_below_and_may_be_named(here, monkeypatch):
     write(here / "sub" / "x.txt", "1")
     versioning.snapshot("sub/x.txt", store=here / STORE)
     monkeypatch.chdir(here / "sub")
-    assert versioning.find_store() == here / STORE and [*versioning.log()[0].outs] == ["sub/x.txt"]
+    assert find_store() == here / STORE and [*versioning.log()[0].outs] == ["sub/x.txt"]
     with core.refused("not a store of versions"):
-        versioning.find_store(here / "sub")
+        find_store(here / "sub")
     with core.refused("there is no store"):
         versioning.log(here / "other")
 
 
 @pytest.mark.parametrize("paths, sentence", [
-    ([], "name at least one path"), (["none"], "no such file"), (["table", "table"], "only once"), (["."], "the store lies in it"),
-    ({"../x": "table"}, "not a plain relative path"), ({f"{STORE}/x": "table"}, "not a plain relative path"), (["empty"], "the folder is empty")])
+    ([], "name at least one path"), (["none"], "no such file"), (["table", "table"], "only once"),
+                                             (["."], "the store lies in it"),
+    ({"../x": "table"}, "not a plain relative path"), ({f"{STORE}/x": "table"}, "not a plain relative path"),
+                                             (["empty"], "the folder is empty")])
 def test_what_cannot_be_saved(here, paths, sentence):
     write(here / "table" / "a.txt", "1")
     (here / "empty").mkdir()
@@ -77,7 +82,7 @@ def test_what_cannot_be_saved(here, paths, sentence):
 def test_unknown_and_unsaved(here):
     write(here / "table" / "a.txt", "1")
     with core.refused("there is no store"):
-        versioning.find("latest")
+        find("latest")
     one = versioning.snapshot("table")
     for rev, sentence in (("beef", "is unknown"), ("ab", "is unknown"), ("", "is unknown")):
         with core.refused(sentence):
@@ -93,13 +98,16 @@ def test_unknown_and_unsaved(here):
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.dictionaries(st.text("ab/._-é ", min_size=1, max_size=8), st.just({"md5": "0" * 32, "size": 1}), min_size=1, max_size=3),
-       st.text(max_size=20), st.dictionaries(st.text(max_size=5), st.one_of(st.floats(allow_nan=False), st.text(max_size=5), st.none()), max_size=3))
+@given(st.dictionaries(st.text("ab/._-é ", min_size=1, max_size=8), st.just({"md5": "0" * 32, "size": 1}),
+                       min_size=1, max_size=3),
+       st.text(max_size=20), st.dictionaries(st.text(max_size=5),
+                                             st.one_of(st.floats(allow_nan=False), st.text(max_size=5),
+                                                       st.none()), max_size=3))
 def test_the_text_of_a_snapshot_survives_and_no_name_leads_out(outs, message, about):
     snap = Snapshot("2024-01-01T00:00:00+00:00", "data", message, outs, about, "")
     bad = [n for n in outs if n.startswith("/") or any(p in ("", ".", "..") for p in n.split("/"))]
     try:
-        assert versioning.snapshot_from(versioning.snapshot_text(snap), snap.rev, "here") == snap and not bad
+        assert parse_snapshot(snapshot_text(snap), snap.rev, "here") == snap and not bad
     except core.BadInput as e:
         assert bad and "not a plain relative path" in str(e)
 
@@ -112,10 +120,10 @@ def test_the_clock_may_go_backwards(here, monkeypatch):
         @classmethod
         def now(cls, tz=None):
             return datetime(2001, 1, 1, tzinfo=UTC)
-    monkeypatch.setattr(versioning, "datetime", Past)
+    monkeypatch.setattr("mlsys.versioning.saving.datetime", Past)
     write(here / "a.txt", "2")
     two = versioning.snapshot("a.txt")
-    assert two.time > one.time and versioning.find("latest") == two
+    assert two.time > one.time and find("latest") == two
 
 
 def test_dvc_itself_reads_a_store(here):
@@ -125,7 +133,8 @@ def test_dvc_itself_reads_a_store(here):
         versioning.snapshot("table")
     with Repo(str(here / STORE)) as repo:
         assert sum(len(s.outs) for s in repo.index.stages) == 2
-        assert {h.value for hs in repo.used_objs().values() for h in hs} >= {x.outs["table"]["md5"] for x in versioning.log()}
+        assert {h.value for hs in repo.used_objs().values() for h in hs} >= {x.outs["table"]["md5"]
+                                                                             for x in versioning.log()}
 
 
 def test_nothing_outside_is_written_and_no_git_is_needed(tmp_path):
@@ -133,11 +142,14 @@ def test_nothing_outside_is_written_and_no_git_is_needed(tmp_path):
     for d in (home, work, empty):
         d.mkdir()
     write(work / "table" / "a.txt", "1")
-    code = ("import dvc.dirs\ndef inside(config=None):\n    assert config, 'not the store'\n    return config\ndvc.dirs.site_cache_dir = inside\n"
+    code = ("import dvc.dirs\ndef inside(config=None):\n    assert config, 'not the store'\n    return "
+            "config\ndvc.dirs.site_cache_dir = inside\n"
             "from mlsys import versioning as v\nv.snapshot('table', 'one'); v.restore('latest')\n"
-            "lab = v.lab('lab', 'import json; json.dump({\"m\": 1}, open(\"metrics.json\", \"w\"))', {'p': 1})\n"
+            "lab = v.experiment_repo('lab', 'import json; json.dump({\"m\": 1}, open(\"metrics.json\", "
+            "\"w\"))', {'p': 1})\n"
             "print(v.run_experiments(lab, {'a': {'p': 2}}).m['a'])")
-    env = {"HOME": str(home), "PATH": str(empty), "PYTHONPATH": os.environ.get("PYTHONPATH", str(Path(core.__file__).parent.parent))}
+    env = {"HOME": str(home), "PATH": str(empty),
+           "PYTHONPATH": os.environ.get("PYTHONPATH", str(Path(core.__file__).parent.parent))}
     done = subprocess.run([sys.executable, "-c", code], cwd=work, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "1" and not list(home.rglob("*"))
@@ -147,27 +159,31 @@ NOW = datetime(2024, 6, 1, tzinfo=UTC)
 
 
 def old(days, name="table", kind="data", **about):
-    return Snapshot((NOW - timedelta(days=days)).isoformat(), kind, f"{days} days", {name: {"md5": "0" * 32, "size": 1}}, about, "")
+    return Snapshot((NOW - timedelta(days=days)).isoformat(), kind, f"{days} days",
+                    {name: {"md5": "0" * 32, "size": 1}}, about, "")
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 400), st.sampled_from(["table", "model"])), min_size=1, max_size=12, unique=True),
+@given(st.lists(st.tuples(st.integers(0, 400), st.sampled_from(["table", "model"])), min_size=1, max_size=12,
+                unique=True),
        st.integers(0, 200), st.data())
 def test_what_goes(rows, days, choose):
     snaps = [old(d, n, "model" if n == "model" else "data") for d, n in rows]
     data = [x for x in snaps if x.kind == "data"]
     if data:
         target = choose.draw(st.sampled_from(data))
-        snaps = [x if x.kind == "data" else Snapshot(**x.__dict__ | {"about": {"data": target.rev}}) for x in snaps]
+        snaps = [x if x.kind == "data" else Snapshot(**x.__dict__ | {"about": {"data": target.rev}})
+                 for x in snaps]
     keep = [choose.draw(st.sampled_from(snaps)).rev]
-    plan = versioning.fate(snaps, days, keep, NOW)
+    plan = retention_plan(snaps, days, keep, NOW)
     gone = {r for r in plan.index if plan.goes[r]}
     by_rev = {x.rev: x for x in snaps}
     assert not gone & set(keep) and (days or not gone)
     for name in {n for _, n in rows}:  # the last good one of each name stays
         assert max((x for x in snaps if name in x.outs), key=lambda x: x.time).rev not in gone
     assert all((NOW - by_rev[r].when).days > days - 1 for r in gone)
-    assert not gone & {x.about.get("data") for x in snaps if x.rev not in gone}  # the data of a model that stays
+    assert not gone & {x.about.get("data") for x in snaps
+                       if x.rev not in gone}  # the data of a model that stays
     reasons = set(keep) | {x.about.get("data") for x in snaps if x.rev not in gone}
     for x in snaps:  # and nothing else stays
         last = any(x.rev == max((y for y in snaps if n in y.outs), key=lambda y: y.time).rev for n in x.outs)
@@ -218,15 +234,17 @@ def test_collecting_on_a_shared_remote_spares_what_others_pushed(here):
 
 def test_experiments(here):
     script = ("p = dict(x.split(': ') for x in open('params.yaml').read().splitlines())\nimport json\n"
-              "if p['lr'] == '13': raise SystemExit('unlucky')\njson.dump({'loss': float(p['lr']) ** 2}, open('metrics.json', 'w'))")
-    versioning.lab("lab", script, {"lr": 0.5, "depth": 3})
+              "if p['lr'] == '13': raise SystemExit('unlucky')\njson.dump({'loss': float(p['lr']) ** 2}, "
+              "open('metrics.json', 'w'))")
+    versioning.experiment_repo("lab", script, {"lr": 0.5, "depth": 3})
     runs = versioning.run_experiments("lab", {"small": {"lr": 0.1}, "large": {"lr": 2, "depth": 5}})
     assert runs.loc["small", "loss"] == pytest.approx(0.01) and runs.loc["large"].to_dict() == {"lr": 2, "depth": 5, "loss": 4}
-    assert versioning.run_experiments("lab", {"late": {"lr": 1}}, seconds=-1).index.tolist() == ["large", "small"]  # no time left
+    assert versioning.run_experiments("lab", {"late": {"lr": 1}}, seconds=-1).index.tolist() == ["large",
+                                                                                                 "small"]  # no time left
     with core.refused("run 'bad' failed"):
         versioning.run_experiments("lab", {"bad": {"lr": 13}})
     with core.refused("there is a git repository already"):
-        versioning.lab("lab", script, {})
+        versioning.experiment_repo("lab", script, {})
     assert Path.cwd() == here and not (here / ".git").exists()
 
 
@@ -248,22 +266,25 @@ def system(tmp_path_factory):
     bad = data.read(periods=data.train).slice(0, 5)
     pq.write_table(bad, out / "quarantine.parquet")
     training.train(s)
-    inference.score(core.folder(s, "training") / "bundle", home / "my.csv", home / "scores.parquet", progress=False)
+    inference.score(core.folder(s, "training") / "bundle", home / "my.csv", home / "scores.parquet",
+                    progress=False)
     return s
 
 
 def test_lineage_from_a_checkpoint(system, tmp_path):
     s, store = system, tmp_path / STORE
     bundle = core.folder(s, "training") / "bundle"
-    assert versioning.model_digest(bundle) == training.load_bundle(bundle).digest
-    data = versioning.snapshot({"data": core.folder(s, "my"), "tests": core.folder(s, "testing")}, "all", store=store)
-    rows = versioning.training_rows(core.folder(s, "my"), core.folder(s, "testing") / "quarantine.parquet")
-    theirs = training.labelled(formats.dataset(s), s, formats.dataset(s).train)["_row"].to_numpy()
+    assert model_digest(bundle) == training.load_bundle(bundle).digest
+    data = versioning.snapshot({"data": core.folder(s, "my"), "tests": core.folder(s, "testing")}, "all",
+                               store=store)
+    rows = training_rows(core.folder(s, "my"), core.folder(s, "testing") / "quarantine.parquet")
+    theirs = labelled(formats.dataset(s), s, formats.dataset(s).train)["_row"].to_numpy()
     assert np.array_equal(rows, np.sort(theirs))  # those that chapter 06 takes
     suite = core.folder(s, "testing") / "suite.json"
     versioning.checkpoint(bundle, {"auc": 0.8}, data=data, rows=rows, suite=suite, store=store)
     found = versioning.lineage(s.home / "scores.parquet", row=7, store=store)
-    assert found.state.to_dict() == dict(prediction="recorded", model="recorded", code="recorded", data="verified", rows="verified", suite="verified")
+    assert found.state.to_dict() == dict(prediction="recorded", model="recorded", code="recorded",
+                                         data="verified", rows="verified", suite="verified")
     assert "probability" in found.what["prediction"] and f"{len(rows):,} rows" in found.what["rows"]
     with core.refused("no prediction for row 99999"):
         versioning.lineage(s.home / "scores.parquet", row=99999, store=store)
@@ -272,7 +293,8 @@ def test_lineage_from_a_checkpoint(system, tmp_path):
 def test_lineage_does_not_believe_what_is_written(system, tmp_path):
     s, store = system, tmp_path / STORE
     bundle = core.folder(s, "training") / "bundle"
-    data = versioning.snapshot({"data": core.folder(s, "my"), "tests": core.folder(s, "testing")}, store=store)
+    data = versioning.snapshot({"data": core.folder(s, "my"), "tests": core.folder(s, "testing")},
+                               store=store)
     versioning.checkpoint(bundle, {}, data=data, rows=[1, 2, 3], suite=s.home / "settings.ini", store=store)
     found = versioning.lineage(s.home / "scores.parquet", store=store)
     assert found.state["rows"] == found.state["suite"] == "unknown" and "not what the model has seen" in found.detail["rows"]
@@ -303,7 +325,8 @@ def test_a_version_is_compared_where_it_lies(here):
     one = versioning.snapshot("table")
     frame.head(20).to_parquet(here / "table" / "month=01" / "p.parquet")
     two = versioning.snapshot("table")
-    for pair in ((f"table@{one.rev}", f"table@{two.rev}"), (f"table@{one.rev[:5]}", "table"), (f"@{one.rev}", f"{here}/table@latest")):
+    for pair in ((f"table@{one.rev}", f"table@{two.rev}"), (f"table@{one.rev[:5]}", "table"),
+                 (f"@{one.rev}", f"{here}/table@latest")):
         d = versioning.diff(*pair)
         assert (d.removed, d.added, d.changed) == (5, 0, 0) and "month" in d.columns
     with core.refused("has no 'tabel'; did you mean 'table'?"):
@@ -323,23 +346,25 @@ def test_the_commands(here, cli):
     assert cli("version", "restore", rev, "--force")[0] == 0 and (here / "table" / "a.txt").read_text() == "1"
     assert cli("version", "remote", "backup", here.parent / "backup")[0] == 0 and cli("version", "push")[0] == 0
     assert "KEY=VALUE" in cli("version", "remote", "x", "s3://b", "--option", "sse")[2]
-    assert cli("version", "pull", "--url", here.parent / "backup", "--store", here.parent / "o" / STORE)[0] == 0
+    assert cli("version", "pull", "--url", here.parent / "backup", "--store",
+               here.parent / "o" / STORE)[0] == 0
     assert cli("version", "verify")[0] == 0 and "stays" in cli("version", "gc", "--days", 3)[1]
-    next(p for p in (here / STORE / ".dvc" / "cache").rglob("*") if p.is_file() and p.read_bytes() == b"1").unlink()
+    next(p for p in (here / STORE / ".dvc" / "cache").rglob("*") if p.is_file()
+         and p.read_bytes() == b"1").unlink()
     assert cli("version", "verify")[0] == 1
     assert cli("version", "log", "--store", here.parent / "nowhere")[0] == 2
 
 
 def test_the_commit_is_read_without_git(tmp_path):
-    assert versioning.code_commit(tmp_path) == ""
+    assert code_commit(tmp_path) == ""
     from scmrepo.git import Git
-    versioning.lab(tmp_path / "lab", "", {"p": 1})
+    versioning.experiment_repo(tmp_path / "lab", "", {"p": 1})
     git = Git(str(tmp_path / "lab"))
     head = git.get_rev()
     git.close()
-    assert versioning.code_commit(tmp_path / "lab") == head and len(head) == 40
+    assert code_commit(tmp_path / "lab") == head and len(head) == 40
     branch = (tmp_path / "lab" / ".git" / "HEAD").read_text().strip().removeprefix("ref: ")
     (tmp_path / "lab" / ".git" / branch).unlink()
     (tmp_path / "lab" / ".git" / "packed-refs").write_text(f"# pack-refs\n{head} {branch}\n")
-    assert versioning.code_commit(tmp_path / "lab") == head
-    assert versioning.rows_digest([3, 1, 2]) == versioning.rows_digest(pa.array([1, 2, 3])) != versioning.rows_digest([1, 2])
+    assert code_commit(tmp_path / "lab") == head
+    assert rows_digest([3, 1, 2]) == rows_digest(pa.array([1, 2, 3])) != rows_digest([1, 2])

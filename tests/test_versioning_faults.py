@@ -13,13 +13,16 @@ from pathlib import Path
 import pytest
 
 from mlsys import core, versioning
-from mlsys.versioning import STORE
+from mlsys.versioning import saving
+from mlsys.versioning.checkout import sweep
+from mlsys.versioning.store import STORE, Snapshot, file_md5, find_store, locked_repo, snapshot_text
 
 DO = "import sys; from pathlib import Path; from mlsys import versioning\n"
 
 
 def process(code, *args, **more):
-    return subprocess.Popen([sys.executable, "-c", DO + code, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)
+    return subprocess.Popen([sys.executable, "-c", DO + code, *map(str, args)], stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, text=True, **more)
 
 
 def files(folder, n=40, size=200_000, seed=0):
@@ -42,7 +45,8 @@ def store(tmp_path):
 
 
 def content(folder):
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file() and STORE not in p.parts}
+    return {p.relative_to(folder).as_posix(): p.read_bytes()
+            for p in sorted(folder.rglob("*")) if p.is_file() and STORE not in p.parts}
 
 
 # in these processes each copy takes its time, so that a kill falls into the middle of the work, not before or after it
@@ -87,7 +91,7 @@ def test_killed_during_push(store, tmp_path, after):
 def test_killed_during_pull(store, tmp_path):
     versioning.push(store=store)
     other = tmp_path / "other" / STORE
-    versioning.find_store(other, create=True)
+    find_store(other, create=True)
     versioning.add_remote("backup", tmp_path / "backup", store=other)
     killed_in_the_middle("versioning.pull(store=sys.argv[1])", other, after=9)
     assert versioning.log(other) == []  # no version is listed before all of its files are there
@@ -99,14 +103,17 @@ def test_killed_during_pull(store, tmp_path):
 def test_killed_during_snapshot_and_restore(store):
     table = files(store.parent / "table", seed=7)
     mine = content(table)
-    killed_in_the_middle("versioning.snapshot(sys.argv[1], 'three', store=sys.argv[2])", table, store, after=11)
+    killed_in_the_middle("versioning.snapshot(sys.argv[1], 'three', store=sys.argv[2])", table, store,
+                         after=11)
     assert [x.message for x in versioning.log(store)] == ["two", "one"] and not versioning.verify(store)["damaged"]
     versioning.snapshot(table, "three", store=store)
-    killed_in_the_middle("versioning.restore(versioning.log(sys.argv[1])[-1].rev, store=sys.argv[1])", store, after=13)
+    killed_in_the_middle("versioning.restore(versioning.log(sys.argv[1])[-1].rev, store=sys.argv[1])", store,
+                         after=13)
     assert content(table) == mine  # the old content stays in place until the new one is whole
     versioning.restore(versioning.log(store)[-1].rev, store=store)
     versioning.restore("latest", store=store)
-    assert content(store.parent) == {f"table/{n}": c for n, c in mine.items()}  # and nothing is left beside it
+    assert content(store.parent) == {f"table/{n}": c
+                                     for n, c in mine.items()}  # and nothing is left beside it
 
 
 @pytest.mark.parametrize("left", ["old", "new"])
@@ -116,7 +123,7 @@ def test_killed_between_two_renames(store, left):
     table.rename(table.with_name(f".table.999999.{left}"))
     if left == "new":
         shutil.copytree(table.with_name(".table.999999.new"), table)
-    versioning._sweep(table)
+    sweep(table)
     assert content(table) == before and [p.name for p in store.parent.iterdir() if p.name != STORE] == ["table"]
 
 
@@ -142,7 +149,8 @@ def test_a_full_disk(tiny_disk):
 
 
 def failing_copies(monkeypatch, n):
-    "From the n-th copy on, the disk is full: half of the file is written, then the error comes that a full disk gives."
+    """From the n-th copy on, the disk is full: half of the file is written, then the error comes that a
+    full disk gives."""
     import dvc_objects.fs.local as local
     whole, left = local.copyfile, [n]
 
@@ -195,7 +203,7 @@ def test_a_damaged_file_in_the_store_is_not_restored_nor_pushed_and_heals(store,
     table = store.parent / "table"
     before = content(table)
     victim = store / ".dvc" / "cache" / "files" / "md5"
-    digest = versioning.file_md5(table / "005.bin")
+    digest = file_md5(table / "005.bin")
     damage(victim / digest[:2] / digest[2:])
     with core.refused("nothing was copied"):
         versioning.push(store=store)
@@ -239,9 +247,10 @@ def test_a_forged_snapshot_is_refused(store, tmp_path):
         versioning.pull(url=str(tmp_path / "backup"), store=tmp_path / "other" / STORE)
     versioning.push(store=store, check=True)
     assert "not" not in text.read_text() and versioning.pull(store=tmp_path / "other" / STORE)["versions"] == 2
-    evil = versioning.Snapshot("2024-01-01T00:00:00+00:00", "data", "", {"../evil": {"md5": "0" * 32, "size": 1}}, {}, "")
+    evil = Snapshot("2024-01-01T00:00:00+00:00", "data", "", {"../evil": {"md5": "0" * 32, "size": 1}}, {},
+                    "")
     text.unlink()
-    (text.parent / f"{evil.rev}.dvc").write_text(versioning.snapshot_text(evil))
+    (text.parent / f"{evil.rev}.dvc").write_text(snapshot_text(evil))
     with core.refused("not a plain relative path"):
         versioning.pull(url=str(tmp_path / "backup"), store=tmp_path / "third" / STORE)
 
@@ -257,7 +266,8 @@ def test_a_file_lost_on_the_remote_is_pushed_again(store, tmp_path):
 
 
 def test_two_writers_at_once(tmp_path):
-    "Three processes make the store and save at the same time: all versions are there, in one line of descent."
+    """Three processes make the store and save at the same time: all versions are there, in one line of
+    descent."""
     for i in range(3):
         files(tmp_path / f"t{i}", n=5, seed=i)
     code = "versioning.snapshot(sys.argv[1], sys.argv[1][-2:], store=sys.argv[2])"
@@ -271,9 +281,10 @@ def test_two_writers_at_once(tmp_path):
 
 
 def test_a_writer_that_never_ends_is_named(store):
-    p = process("with versioning.opened(Path(sys.argv[1])): print('in', flush=True); sys.stdin.read()", store, stdin=subprocess.PIPE)
+    p = process("from mlsys.versioning.store import locked_repo\nwith locked_repo(Path(sys.argv[1])): "
+                "print('in', flush=True); sys.stdin.read()", store, stdin=subprocess.PIPE)
     assert p.stdout.readline() == "in\n"
-    with core.refused("another process has been writing there"), versioning.opened(store, patience=0.1):
+    with core.refused("another process has been writing there"), locked_repo(store, patience=0.1):
         pass
     p.kill()
     p.wait()
@@ -284,12 +295,12 @@ def test_a_writer_that_never_ends_is_named(store):
 
 def test_a_file_that_is_being_written_is_not_saved(tmp_path, monkeypatch):
     table = files(tmp_path / "table", n=3)
-    add = versioning._add
+    add = saving.add_files
 
-    def slow(into, fs, paths, oids, what):
+    def slow(into, fs, files, what):
         (table / "001.bin").write_bytes(b"more")  # a writer comes between hashing and copying
-        return add(into, fs, paths, oids, what)
-    monkeypatch.setattr(versioning, "_add", slow)
+        return add(into, fs, files, what)
+    monkeypatch.setattr(saving, "add_files", slow)
     with core.refused("written to while it was being saved"):
         versioning.snapshot(table, store=tmp_path / STORE)
     monkeypatch.undo()
@@ -314,7 +325,8 @@ def s3():
             break
         except OSError:
             time.sleep(0.1)
-    keys = dict(aws_access_key_id="test", aws_secret_access_key="test", region_name="us-east-1", endpoint_url=url)
+    keys = dict(aws_access_key_id="test", aws_secret_access_key="test", region_name="us-east-1",
+                endpoint_url=url)
     client = boto3.client("s3", **keys)
     client.create_bucket(Bucket="versions")
     yield url, client
@@ -326,7 +338,8 @@ def s3():
 def test_an_encrypted_bucket(s3, store, tmp_path, sse):
     url, client = s3
     prefix = sse.replace(":", "-")
-    options = dict(endpointurl=url, region="us-east-1", access_key_id="test", secret_access_key="test", sse=sse)
+    options = dict(endpointurl=url, region="us-east-1", access_key_id="test", secret_access_key="test",
+                   sse=sse)
     versioning.add_remote("bucket", f"s3://versions/{prefix}", store=store, **options)
     assert versioning.push(store=store)["versions"] == 2
     listed = [o["Key"] for o in client.list_objects_v2(Bucket="versions", Prefix=prefix)["Contents"]]

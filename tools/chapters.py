@@ -17,6 +17,11 @@ def chapters() -> list[Path]:
     return sorted(NBS.glob("[0-9][0-9]_*.ipynb"))
 
 
+def rooms() -> list[Path]:
+    "The rooms behind the chapters, in order."
+    return sorted(NBS.glob("[0-9][0-9][a-z]_*.ipynb"))
+
+
 def read(path) -> dict:
     "A notebook, its sources and texts as strings."
     nb = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -41,7 +46,8 @@ def promise(path) -> tuple[str, str]:
 
 
 def tidy(outputs: list[dict]) -> list[dict]:
-    "Outputs without what differs between two runs: stream messages cut at random places, counts, names of widgets and metadata."
+    """Outputs without what differs between two runs: stream messages cut at random places, counts, names
+    of widgets and metadata."""
     out = []
     for o in outputs:
         o = {k: v for k, v in o.items() if k not in ("execution_count", "metadata", "transient")}
@@ -52,7 +58,8 @@ def tidy(outputs: list[dict]) -> list[dict]:
                 continue
         elif "data" in o:
             # a widget lives in its kernel; what stays of it is its still picture
-            o["data"] = {k: v for k, v in o["data"].items() if k != "application/vnd.jupyter.widget-view+json"}
+            o["data"] = {k: v for k, v in o["data"].items()
+                         if k != "application/vnd.jupyter.widget-view+json"}
             o["metadata"] = {}
         if o["output_type"] == "execute_result":
             o["execution_count"] = None
@@ -69,12 +76,14 @@ def executed(path: Path, folder: Path = NOTEBOOKS) -> dict:
     if not ran.exists():
         raise Stop(f"{path.name} has not been executed in this build: run `make run` first")
     # papermill adds a cell with the parameters that it was given; it belongs to the run, not to the chapter
-    done = [c for c in read(ran)["cells"] if c["cell_type"] == "code" and "injected-parameters" not in c["metadata"].get("tags", [])]
+    done = [c for c in read(ran)["cells"] if c["cell_type"] == "code"
+            and "injected-parameters" not in c["metadata"].get("tags", [])]
     if [c["source"] for c in done] != [c["source"] for c in code]:
         raise Stop(f"{path.name} has changed since it was executed: run `make run` first")
     for c, d in zip(code, done, strict=True):
         c["outputs"] = tidy(d["outputs"])
     failed = next((o for c in code for o in c["outputs"] if o["output_type"] == "error"), None)
     if failed:
-        raise Stop(f"{path.name} stopped with {failed['ename']} when it was executed: mend it and run `make run`")
+        raise Stop(f"{path.name} stopped with {failed['ename']} when it was executed: mend it and run `make "
+                   f"run`")
     return nb

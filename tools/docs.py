@@ -21,18 +21,21 @@ import tempfile
 import tokenize
 from pathlib import Path
 
-from chapters import NBS, NOTEBOOKS, ROOT, Stop, chapters, executed, promise
-from readme import MARK, table
+from chapters import NBS, NOTEBOOKS, ROOT, Stop, chapters, executed, promise, rooms
+from contents import MARK, table
 
 REF = re.compile(r"(?<![\w`])@((fig|tbl|eq|sec)-[\w-]*\w)")
 WORDS = {"fig": "Figure", "tbl": "Table", "eq": "Equation", "sec": "Section"}
-CODE = re.compile(r"(^```.*?^```[ \t]*$|`+[^`\n]+`+)", re.MULTILINE | re.DOTALL)  # fences and code spans, where nothing is rewritten
-MATH = re.compile(r"\$\$(.+?)\$\$(?:\s*\{#(eq-[\w-]+)\})?|(?<![\\\w$])\$(?=\S)([^$\n]+?)(?<=\S)\$(?![\d$])", re.DOTALL)
+CODE = re.compile(r"(^```.*?^```[ \t]*$|`+[^`\n]+`+)",
+                  re.MULTILINE | re.DOTALL)  # fences and code spans, where nothing is rewritten
+MATH = re.compile(r"\$\$(.+?)\$\$(?:\s*\{#(eq-[\w-]+)\})?|(?<![\\\w$])\$(?=\S)([^$\n]+?)(?<=\S)\$(?![\d$])",
+                  re.DOTALL)
 
 
 def page_name(path: Path) -> str:
-    "00_core.ipynb -> core.ipynb: an address that survives renumbering, and that Quarto chooses too."
-    return re.sub(r"^\d\d_", "", path.name)
+    """00_core.ipynb -> core.ipynb, 03a_testing.rules.ipynb -> testing.rules.ipynb: addresses that
+    survive renumbering."""
+    return re.sub(r"^\d\d[a-z]?_", "", path.name)
 
 
 # ---------------------------------------------------------------- directives
@@ -77,7 +80,8 @@ def parameters(node, source: str) -> list[tuple[str, str, str, str]]:
     if a.kwarg:
         named.append(("**" + a.kwarg.arg, a.kwarg, None))
     last = {x.lineno: name for name, x, _ in named}  # a comment speaks of the last parameter on its line
-    closing = [line for line in range(node.lineno, body) if source.splitlines()[line - 1].lstrip().startswith(")")]
+    closing = [line for line in range(node.lineno, body)
+               if source.splitlines()[line - 1].lstrip().startswith(")")]
     header_end = max(closing, default=node.lineno)
 
     def text(x):
@@ -86,7 +90,8 @@ def parameters(node, source: str) -> list[tuple[str, str, str, str]]:
     def note(name, line):
         return notes.get(line, "") if last.get(line) == name and line not in (body, header_end) else ""
 
-    rows = [(name, text(x.annotation), text(d), note(name, x.lineno)) for name, x, d in named if name not in ("self", "cls")]
+    rows = [(name, text(x.annotation), text(d), note(name, x.lineno))
+            for name, x, d in named if name not in ("self", "cls")]
     back = notes.get(header_end, "") if header_end < body else ""
     return rows + [("returns", text(node.returns), "", back)] * bool(back)
 
@@ -97,7 +102,8 @@ def signature(node) -> str:
     short = f"{node.name}({ast.unparse(a)}){back}".replace("(self, ", "(").replace("(self)", "()")
     if len(short) <= 84:
         return short
-    parts = [line.strip() for line in re.split(r", (?![^\[(]*[\])])", ast.unparse(a)) if line.strip() != "self"]
+    parts = [line.strip() for line in re.split(r", (?![^\[(]*[\])])", ast.unparse(a))
+             if line.strip() != "self"]
     return f"{node.name}(\n" + "".join(f"    {p},\n" for p in parts) + f"){back}"
 
 
@@ -111,7 +117,8 @@ def grid(head: list[str], rows: list[tuple], names: tuple = ()) -> str:
     def line(r):
         return "| " + " | ".join(cell(r[i], i in names and r[i] != "returns") for i in keep) + " |"
 
-    return "\n".join(["| " + " | ".join(head[i] for i in keep) + " |", "|" + "---|" * len(keep), *map(line, rows)])
+    return "\n".join(["| " + " | ".join(head[i] for i in keep) + " |", "|" + "---|" * len(keep),
+                      *map(line, rows)])
 
 
 def kind(field: ast.AnnAssign) -> tuple[str, str]:
@@ -126,7 +133,8 @@ def kind(field: ast.AnnAssign) -> tuple[str, str]:
         text = ast.unparse(note)
     if isinstance(value, ast.Call) and ast.unparse(value.func).split(".")[-1] == "Field":
         signs = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
-        text += "".join(f", {signs[k.arg]} {ast.unparse(k.value)}" for k in value.keywords if k.arg in signs).replace(",", "", 1)
+        text += "".join(f", {signs[k.arg]} {ast.unparse(k.value)}"
+                        for k in value.keywords if k.arg in signs).replace(",", "", 1)
         value = value.args[0] if value.args else next((k.value for k in value.keywords if k.arg == "default"), None)
     return text, "" if value is None else ast.unparse(value)
 
@@ -141,11 +149,13 @@ def entry(node, source: str, module: str) -> tuple[str, list[dict]]:
     rows, head, found, methods, table_rows = [], ["Parameter", "Type", "Default", ""], [], [], []
     if is_class:
         notes, head[0] = comments(source), "Field"
-        rows = [(f.target.id, *kind(f), notes.get(f.end_lineno, "")) for f in node.body if isinstance(f, ast.AnnAssign)]
+        rows = [(f.target.id, *kind(f), notes.get(f.end_lineno, ""))
+                for f in node.body if isinstance(f, ast.AnnAssign)]
         init = next((m for m in node.body if isinstance(m, ast.FunctionDef) and m.name == "__init__"), None)
         if init:
             rows, head[0] = parameters(init, source), "Parameter"
-        methods = [m for m in node.body if isinstance(m, (ast.FunctionDef, ast.AsyncFunctionDef)) and not m.name.startswith("_")]
+        methods = [m for m in node.body if isinstance(m, (ast.FunctionDef, ast.AsyncFunctionDef))
+                   and not m.name.startswith("_")]
         shown = f"class {node.name}({', '.join(map(ast.unparse, node.bases))})" if node.bases else f"class {node.name}"
     else:
         shown, rows = signature(node), parameters(node, source)
@@ -155,9 +165,11 @@ def entry(node, source: str, module: str) -> tuple[str, list[dict]]:
         parts.append(grid(head, rows, (0, 1, 2)))
     for m in methods:
         prop = any(ast.unparse(d).endswith("property") for d in m.decorator_list)
-        said = "; ".join(f"`{n}`: {c}" if n != "returns" else f"returns {c}" for n, _, _, c in parameters(m, source) if c)
+        said = "; ".join(f"`{n}`: {c}" if n != "returns" else f"returns {c}"
+                         for n, _, _, c in parameters(m, source) if c)
         call, words = m.name if prop else " ".join(signature(m).split()), " ".join(f"{doc(m)}{f' ({said})' if said else ''}".split())
-        found.append({"name": f"{node.name}.{m.name}", "anchor": f"{place}.{m.name}", "text": f"{call} {words}"})
+        found.append({"name": f"{node.name}.{m.name}", "anchor": f"{place}.{m.name}",
+                      "text": f"{call} {words}"})
         table_rows.append((f'<span id="{place}.{m.name}">`{call}`</span>', words))
     if methods:
         parts.append(grid(["Method", ""], table_rows))
@@ -180,9 +192,11 @@ def exported(source: str, module: str) -> tuple[list[dict], list[dict]]:
     for node in ast.parse(code).body:
         if isinstance(node, (ast.Assign, ast.AnnAssign)):
             left = [t for x in getattr(node, "targets", None) or [node.target] for t in ast.walk(x)]
-            targets = [t.id for t in left if isinstance(t, ast.Name) and isinstance(t.ctx, ast.Store) and t.id[0] != "_"]
+            targets = [t.id for t in left if isinstance(t, ast.Name) and isinstance(t.ctx, ast.Store)
+                       and t.id[0] != "_"]
             names += targets
-            found += [{"name": n, "anchor": f"{module}.{n}", "text": " ".join(ast.get_source_segment(code, node).split())} for n in targets]
+            found += [{"name": n, "anchor": f"{module}.{n}",
+                       "text": " ".join(ast.get_source_segment(code, node).split())} for n in targets]
     if names:
         cells.insert(0, markdown("".join(f'<span id="{module}.{n}"></span>' for n in names)))
     # the book shows what a function promises and folds how it does it; constants are short and stay open
@@ -215,7 +229,8 @@ def number(books: dict[str, dict]) -> dict[str, tuple[str, str]]:
         for cell in nb["cells"]:
             for label in label_of(cell):
                 if label in where:
-                    raise Stop(f"{nb['path'].name}: the label {label} is also in {where[label][0]}; choose another")
+                    raise Stop(f"{nb['path'].name}: the label {label} is also in {where[label][0]}; choose "
+                               f"another")
                 kind = label.split("-")[0]
                 count[kind] += 1
                 heading = re.search(rf"^#+ (.+?)\s*\{{#{label}", cell["source"], re.MULTILINE)
@@ -244,7 +259,8 @@ def prose(text: str, page: str, nb: dict, labels: dict, names: dict) -> str:
 
     def refer(m):
         if m[1] not in labels:
-            raise Stop(f"{file}: @{m[1]} refers to nothing; the labels here are {', '.join(sorted(labels)) or 'none'}")
+            raise Stop(f"{file}: @{m[1]} refers to nothing; the labels here are "
+                       f"{', '.join(sorted(labels)) or 'none'}")
         to, words = labels[m[1]]
         return f"[{words}]({to if to != page else ''}#{m[1]})" + (f" of *{nb['titles'][to]}*" if to != page else "")
 
@@ -257,7 +273,8 @@ def prose(text: str, page: str, nb: dict, labels: dict, names: dict) -> str:
     def plain(part):
         part = MATH.sub(equation, part)
         # one scheme of addresses: chapter links lose the number of the file
-        part = re.sub(r"\]\((?:nbs/)?\d\d_(\w+)\.(?:ipynb|html)(#[^)]*)?\)", lambda m: f"]({m[1]}.ipynb{m[2] or ''})", part)
+        link = r"\]\((?:nbs/)?\d\d[a-z]?_([\w.]+?)\.(?:ipynb|html)(#[^)]*)?\)"
+        part = re.sub(link, lambda m: f"]({m[1]}.ipynb{m[2] or ''})", part)
         return REF.sub(refer, part)
 
     def name(m):
@@ -265,7 +282,8 @@ def prose(text: str, page: str, nb: dict, labels: dict, names: dict) -> str:
         to = names.get((page, known)) or (names.get((None, known)) if looks_like_code else None)
         return f"[`{m[1]}`]({to})" if to else m[0]
 
-    text = re.sub(r"!\[([^\]]*)\]\(([^)]+)\)\{#(fig-[\w-]+)", lambda m: f"![{labels[m[3]][1]}: {m[1]}]({m[2]}){{#{m[3]}", text)
+    text = re.sub(r"!\[([^\]]*)\]\(([^)]+)\)\{#(fig-[\w-]+)",
+                  lambda m: f"![{labels[m[3]][1]}: {m[1]}]({m[2]}){{#{m[3]}", text)
     text = outside(text, plain)
     spans = re.compile(r"(?<![\[`])`([A-Za-z_][\w.]*(?:\(\))?)`(?![\]`{])")
     fences = re.split(r"(^```.*?^```[ \t]*$)", text, flags=re.MULTILINE | re.DOTALL)
@@ -279,7 +297,8 @@ def prose(text: str, page: str, nb: dict, labels: dict, names: dict) -> str:
 def aligned(html: str) -> str:
     "pandas sets every column flush right; columns with words belong at the left."
     head, sep, body = html.partition("<tbody>")
-    rows = [re.findall(r"<td[^>]*>(.*?)</td>", row, re.DOTALL) for row in re.findall(r"<tr.*?</tr>", body, re.DOTALL)]
+    rows = [re.findall(r"<td[^>]*>(.*?)</td>", row, re.DOTALL)
+            for row in re.findall(r"<tr.*?</tr>", body, re.DOTALL)]
     width = max(map(len, rows), default=0)
     number = re.compile(r"\s*(|[-+−]?[\d.,_]+(e[-+]?\d+)?\s?(%|×|x)?|nan|NaN|None|NaT|—|-)\s*", re.ASCII)
     words = [any(not number.fullmatch(row[i]) for row in rows if len(row) == width) for i in range(width)]
@@ -294,12 +313,14 @@ def aligned(html: str) -> str:
 
 
 def shown(cell: dict, nb: dict, labels: dict) -> dict:
-    "A code cell ready for the site: its caption numbered, its pictures described, its tables without pandas' styles."
+    """A code cell ready for the site: its caption numbered, its pictures described, its tables without
+    pandas' styles."""
     d, file = directives(cell["source"]), nb["path"].name
     label, pictures = d.get("label", ""), [o for o in cell["outputs"] if any(k.startswith("image/") for k in o.get("data", {}))]
     if pictures and "fig-alt" not in d and "hide" not in d:
         raise Stop(
-            f'{file}: a picture without words for those who cannot see it; add `#| fig-alt: "..."` to the cell that begins with '
+            f'{file}: a picture without words for those who cannot see it; add `#| fig-alt: "..."` to the '
+            f'cell that begins with '
             f"'{bare(cell['source']).splitlines()[0]}'"
         )
     if label.startswith("fig-") and not pictures:
@@ -307,7 +328,8 @@ def shown(cell: dict, nb: dict, labels: dict) -> dict:
     for key, kind in (("fig-cap", "fig"), ("tbl-cap", "tbl")):
         if key in d and label.startswith(kind):
             line = json.dumps(f"{labels[label][1]}: {d[key]}", ensure_ascii=False)
-            cell["source"] = "\n".join(f"#| {key}: {line}" if re.match(rf"#\|\s*{key}\s*:", x) else x for x in cell["source"].split("\n"))
+            cell["source"] = "\n".join(f"#| {key}: {line}" if re.match(rf"#\|\s*{key}\s*:", x) else x
+                                       for x in cell["source"].split("\n"))
     for o in cell["outputs"]:
         data = o.get("data", {})
         if pictures and o not in pictures and list(data) == ["text/plain"]:
@@ -315,7 +337,8 @@ def shown(cell: dict, nb: dict, labels: dict) -> dict:
         if "text/html" in data:
             html = re.sub(r"<style scoped>.*?</style>\s*", "", "".join(data["text/html"]), flags=re.DOTALL)
             html = html.replace('border="1" class="dataframe"', 'class="dataframe"')
-            data["text/html"] = re.sub(r'<table class="dataframe">.*?</table>', lambda m: aligned(m[0]), html, flags=re.DOTALL)
+            data["text/html"] = re.sub(r'<table class="dataframe">.*?</table>', lambda m: aligned(m[0]), html,
+                                       flags=re.DOTALL)
     cell["outputs"] = [o for o in cell["outputs"] if o.get("data", {}) != {"text/plain": ""}]
     return cell
 
@@ -326,18 +349,30 @@ def shown(cell: dict, nb: dict, labels: dict) -> dict:
 def load(folder: Path) -> dict[str, dict]:
     "Page -> notebook with its executed outputs."
     books = {}
-    for path in [NBS / "index.ipynb", *chapters()]:
+    for path in [NBS / "index.ipynb", *chapters(), *rooms()]:
         nb = executed(path, folder)
         first = next(i for i, c in enumerate(nb["cells"]) if c["cell_type"] == "markdown")
         title, words = promise(path)
         # nbdev keeps title and promise of the first cell and drops the rest of it: give the rest a cell of its own
         rest = re.sub(r"\A\s*#.*\n+(?:>.*\n?)+", "", nb["cells"][first]["source"])
-        nb["cells"][first : first + 1] = [markdown(f"# {title}\n\n> {words}"), *([markdown(rest)] if rest.strip() else [])]
-        code = next((d["default_exp"] for c in nb["cells"] if "default_exp" in (d := directives(c["source"]))), "")
+        nb["cells"][first : first + 1] = [markdown(f"# {title}\n\n> {words}"),
+                                          *([markdown(rest)] if rest.strip() else [])]
+        code = next((d["default_exp"] for c in nb["cells"]
+                     if "default_exp" in (d := directives(c["source"]))), "").removesuffix(".__init__")
         books[page_name(path)] = {**nb, "path": path, "title": title, "module": code}
     for nb in books.values():
         nb["titles"] = {p: b["title"] for p, b in books.items()}
     return books
+
+
+def face(nb: dict) -> dict[str, list[str]]:
+    "Room -> names that a chapter's face passes on from it, as its call of lazy_loader lists them."
+    for cell in nb["cells"]:
+        if cell["cell_type"] == "code" and "lazy_loader.attach" in cell["source"]:
+            call = next(n for n in ast.walk(ast.parse(bare(cell["source"]))) if isinstance(n, ast.Call)
+                        and n.keywords)
+            return next((ast.literal_eval(k.value) for k in call.keywords if k.arg == "submod_attrs"), {})
+    return {}
 
 
 def stage(books: dict[str, dict], to: Path) -> list[dict]:
@@ -361,13 +396,20 @@ def stage(books: dict[str, dict], to: Path) -> list[dict]:
                 }
             )
             if (page, e["name"]) in names:
-                raise Stop(f"{nb['path'].name}: {e['name']} is exported twice, and the second takes the place of the first; rename one")
+                raise Stop(f"{nb['path'].name}: {e['name']} is exported twice, and the second takes the "
+                           f"place of the first; rename one")
             names[page, e["name"]] = link
             # a name that two chapters define is linked only where it is qualified
             names[None, e["name"]] = None if (None, e["name"]) in names else link
             names[None, e["anchor"]] = names[None, f"mlsys.{e['anchor']}"] = link
         if nb["module"]:
             names[None, f"mlsys.{nb['module']}"] = page
+    # a face passes on what its rooms define: `testing.learn` leads to `testing.suite.learn`
+    for nb in books.values():
+        for room, passed in face(nb).items():
+            for name in passed:
+                to = names.get((None, f"{nb['module']}.{room}.{name}"))
+                names[None, f"{nb['module']}.{name}"] = names[None, f"mlsys.{nb['module']}.{name}"] = to
     (to / "nbs").mkdir(parents=True)
     for page, nb in books.items():
         cells = []
@@ -386,7 +428,9 @@ def stage(books: dict[str, dict], to: Path) -> list[dict]:
         (to / "nbs" / page).write_text(json.dumps(plain), encoding="utf-8")
     # API entries are made above, so nbdev needs neither to execute nor to link
     options = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    options = options.replace("[tool.nbdev]\n", '[tool.nbdev]\nskip_procs = "add_show_docs,exec_show_docs,add_links,insert_warning"\n')
+    options = options.replace("[tool.nbdev]\n",
+                              '[tool.nbdev]\nskip_procs = '
+                              '"add_show_docs,exec_show_docs,add_links,insert_warning"\n')
     (to / "pyproject.toml").write_text(options, encoding="utf-8")
     return found
 
@@ -401,20 +445,22 @@ def processed(books: dict[str, dict], to: Path) -> tuple[Path, list[dict]]:
     site = to / "site"
     shutil.copytree(made, site)
     for page in site.glob("*.ipynb"):  # the files have their final names; smalldocs does not know the key
-        page.write_text(re.sub(r"output-file: [\w.-]+(\\n)", "", page.read_text(encoding="utf-8")), encoding="utf-8")
+        page.write_text(re.sub(r"output-file: [\w.-]+(\\n)", "", page.read_text(encoding="utf-8")),
+                        encoding="utf-8")
     if (NBS / "images").exists():
         shutil.copytree(NBS / "images", site / "images", dirs_exist_ok=True)
     (site / "tools").mkdir(exist_ok=True)
     shutil.copy(ROOT / "tools" / "style.css", site / "tools")
     config = (ROOT / "_quarto.yml").read_text(encoding="utf-8")
-    listed = re.findall(r"nbs/([\w-]+\.ipynb)", config)
-    there = [p.name for p in (NBS / "index.ipynb", *chapters())]
+    listed = re.findall(r"nbs/([\w.-]+\.ipynb)", config)
+    there = [p.name for p in (NBS / "index.ipynb", *chapters(), *rooms())]
     gone, left = [x for x in listed if x not in there], [x for x in there if x not in listed]
     if gone:
-        raise Stop(f"_quarto.yml lists chapters that do not exist: {', '.join(gone)}; take them out of the sidebar")
+        raise Stop(f"_quarto.yml lists chapters that do not exist: {', '.join(gone)}; take them out of the "
+                   f"sidebar")
     if left:
         raise Stop(f"_quarto.yml does not list {', '.join(left)}: give each a place in the sidebar")
-    (site / "_quarto.yml").write_text(re.sub(r"nbs/(?:\d\d_)?", "", config), encoding="utf-8")
+    (site / "_quarto.yml").write_text(re.sub(r"nbs/(?:\d\d[a-z]?_)?", "", config), encoding="utf-8")
     return site, found
 
 
@@ -430,14 +476,16 @@ SEARCH_HERE = """index = await new Promise((done, failed) => {
 
 
 def by_line(code: re.Match) -> str:
-    "Each line of a code block in a span that wraps with a hanging indent: nothing is cut off, on a phone neither."
+    """Each line of a code block in a span that wraps with a hanging indent: nothing is cut off, on a
+    phone neither."""
     lines, opened = [], []
     for line in code[2].split("\n"):
         indent = len(re.match(r" *", re.sub(r"<[^>]+>", "", line))[0]) + 4
         start, line = "".join(opened), line or " "
         for tag in re.findall(r"<span[^>]*>|</span>", line):
             opened = opened[:-1] if tag == "</span>" else [*opened, tag]
-        lines.append(f'<span class="line" style="--indent:{indent}ch">{start}{line}{"</span>" * len(opened)}\n</span>')
+        lines.append(f'<span class="line" '
+                     f'style="--indent:{indent}ch">{start}{line}{"</span>" * len(opened)}\n</span>')
     return code[1] + "".join(lines) + "</code>"
 
 
@@ -456,14 +504,16 @@ def render(site: Path, found: list[dict]) -> Path:
     index = json.dumps([*found, *entries], ensure_ascii=False)
     (out / "search.json").write_text(index, encoding="utf-8")
     # a page opened from a file may load a script but may not fetch; </ would end the script early were it ever inlined
-    (out / "search.js").write_text("window.searchIndex = " + index.replace("</", "<\\/") + ";\n", encoding="utf-8")
+    (out / "search.js").write_text("window.searchIndex = " + index.replace("</", "<\\/") + ";\n",
+                                   encoding="utf-8")
     script = out / "site_libs" / "smalldocs.js"
     text = script.read_text(encoding="utf-8")
     if SEARCH not in text:
         raise Stop("smalldocs loads its search index in another way than 0.5.4 did: adapt tools/docs.py")
     script.write_text(text.replace(SEARCH, SEARCH_HERE), encoding="utf-8")
     for css in out.rglob("*.min.css"):  # the themes ask a font server; the style sheet names fonts that every system has
-        css.write_text(re.sub(r"@import url\(https?:[^)]*\);", "", css.read_text(encoding="utf-8")), encoding="utf-8")
+        css.write_text(re.sub(r"@import url\(https?:[^)]*\);", "", css.read_text(encoding="utf-8")),
+                       encoding="utf-8")
     for page in out.glob("*.html"):
         html = page.read_text(encoding="utf-8")
 
@@ -489,7 +539,8 @@ def main():
     args = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     args.add_argument("--executed", type=Path, default=NOTEBOOKS, help="folder of executed notebooks")
     args.add_argument("--out", type=Path, default=ROOT / "_site", help="the site")
-    args.add_argument("--stage", type=Path, help="keep the processed notebooks in this folder (for Quarto) and build no site")
+    args.add_argument("--stage", type=Path,
+                      help="keep the processed notebooks in this folder (for Quarto) and build no site")
     args = args.parse_args()
     with tempfile.TemporaryDirectory() as tmp:
         site, found = processed(load(args.executed.absolute()), Path(tmp))

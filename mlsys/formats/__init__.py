@@ -8,18 +8,20 @@ __all__ = []
 # %% ../../nbs/02_formats.ipynb #52efd344
 import lazy_loader
 
-# %% ../../nbs/02_formats.ipynb #b23d41c9
-__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={"read": [
-    "NULLS", "FLIGHTS_SQL", "BUNDLED", "BUNDLED_CARDS", "PARQUET", "BLOCK", "READERS", "KINDS", "TITLES",
-    "START", "COMPARE", "LIKE", "ORC_READER", "ORC_TYPES", "WRITERS", "MIN_ROWS", "UNITS", "FOLDS",
-    "MANIFEST", "ROW_GROUP", "TAIL", "CODECS", "GROUPS", "FOLDERS", "flights", "CountingFile",
-    "open_source", "file_kind", "locate", "Part", "parts_of", "Lied", "wider", "missing", "text_types",
-    "Where", "value", "expression", "compared", "among", "like", "truth", "parse_where", "Opened",
-    "open_table", "open_batches", "orc_type", "table_writer", "ahead", "grouped", "losses", "convert",
-    "convert_text", "check_card", "positive_value", "parse_time", "period_labels", "choose_unit",
-    "fold_labels", "add_period", "plain_types", "usable", "source_path", "prepared", "ingest", "Dataset",
-    "scanner", "label_values", "read", "batches", "labels", "dataset", "CountingFiles", "read_counted",
-    "orc_bytes", "must_read", "Layout", "write_layout", "measure_layout", "layout_choices", "advise",
-    "Advice", "reasons", "check_names", "bundled_table", "label_text", "_check_names", "_packaged",
-    "_text"],
-    "frames": ["to_arrow", "to_batches", "take_rows", "like"]})
+# %% ../../nbs/02_formats.ipynb #d1007916
+__doc__ = (__doc__ or "") + """
+
+    from mlsys import formats
+    trips = formats.open_table("trips.csv.gz", ["city", "km"], where="km > 1000")  # nothing is read yet
+    for batch in trips.batches(): ...  # a block at a time, of a file, a folder, s3://...
+    formats.convert("trips.csv.gz", "trips.parquet")["losses"]  # what the new file does not hold
+    formats.convert(df, "trips.orc")  # pandas, polars, Arrow, DuckDB: any table
+    formats.advise(df, {"week": (["km"], "day between 1 and 7")}).reasons  # how it should lie on disk
+"""
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
+    "read": ["open_table", "open_stream", "read_table"],
+    "frames": ["to_arrow", "to_batches", "take_rows", "like"],
+    "write": ["table_writer"],
+    "conversion": ["convert"],
+    "datasets": ["dataset", "ingest", "Dataset"],
+    "layout": ["advise", "Layout"]})

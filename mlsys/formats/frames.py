@@ -11,15 +11,19 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-# %% ../../nbs/02f_formats.frames.ipynb #a7866462
+# %% ../../nbs/02f_formats.frames.ipynb #e409ae24
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
+from pyarrow.types import (
+    is_binary_view, is_dictionary, is_large_binary, is_large_list,
+    is_large_string, is_list, is_string_view, is_struct)
 
-# %% ../../nbs/02f_formats.frames.ipynb #54652d4b
-from ..core import BadInput, nearest
-from .read import BUNDLED, Lied, open_source, open_table
+# %% ../../nbs/02f_formats.frames.ipynb #ea962640
+from ..core import BadInput
+from .columns import Column, Names, check_known
+from .read import is_bundled, open_stream, open_table, read_table
+from .text import TypeMismatch
 
 # %% ../../nbs/02f_formats.frames.ipynb #83dfeae5
 def check_columns(
@@ -34,31 +38,30 @@ def check_columns(
         if name in seen: raise BadInput(f"two columns are named '{name}'; rename one of them")
         seen.add(name)
 
-# %% ../../nbs/02f_formats.frames.ipynb #254e27e6
+# %% ../../nbs/02f_formats.frames.ipynb #131ed5da
 def check_wanted(
-    columns: Sequence[str] | None,  # names that somebody wants
-    names: Sequence[str],           # that there are
-) -> list[str]:                     # the names that are wanted, each once; raises BadInput for others
+    columns: Names,        # names that somebody wants
+    names: Sequence[str],  # that there are
+) -> list[str]:            # the names that are wanted, each once; raises BadInput for others
     "Wanted columns must be there."
     if columns is None: return list(names)
-    for name in columns:
-        if name not in names: raise BadInput(f"no column '{name}'{nearest(str(name), list(names))}")
+    check_known(columns, names)
     return list(dict.fromkeys(columns))
 
-# %% ../../nbs/02f_formats.frames.ipynb #bf20c199
+# %% ../../nbs/02f_formats.frames.ipynb #3dadca15
 def dialect(
     kind: pa.DataType,
 ) -> pa.DataType:
-    "The same type with 32-bit offsets: `string` for `large_string` and `string_view`, inside nested types as well."
-    t = pa.types
-    if t.is_large_string(kind) or t.is_string_view(kind): return pa.string()
-    if t.is_large_binary(kind) or t.is_binary_view(kind): return pa.binary()
-    if t.is_dictionary(kind): return pa.dictionary(kind.index_type, dialect(kind.value_type), kind.ordered)
-    if t.is_list(kind) or t.is_large_list(kind): return pa.list_(kind.value_field.with_type(dialect(kind.value_type)))
-    if t.is_struct(kind): return pa.struct([f.with_type(dialect(f.type)) for f in kind])
+    "The same type with 32-bit offsets: `string` for `large_string` and `string_view`, also inside others."
+    if is_large_string(kind) or is_string_view(kind): return pa.string()
+    if is_large_binary(kind) or is_binary_view(kind): return pa.binary()
+    if is_dictionary(kind): return pa.dictionary(kind.index_type, dialect(kind.value_type), kind.ordered)
+    if is_list(kind) or is_large_list(kind):
+        return pa.list_(kind.value_field.with_type(dialect(kind.value_type)))
+    if is_struct(kind): return pa.struct([f.with_type(dialect(f.type)) for f in kind])
     return kind
 
-# %% ../../nbs/02f_formats.frames.ipynb #9be9583c
+# %% ../../nbs/02f_formats.frames.ipynb #107cd9e5
 def _dialect_schema(schema: pa.Schema) -> pa.Schema:
     "The schema in this dialect; notes that other libraries left for themselves are dropped."
     fields = [f.with_type(dialect(f.type)).with_metadata(_notes(f.metadata)) for f in schema]
@@ -68,7 +71,8 @@ def _notes(metadata: Mapping | None) -> dict | None:
     "Metadata without what pandas and polars write for themselves."
     return {k: v for k, v in (metadata or {}).items() if k != b"pandas" and not k.startswith(b"_PL_")} or None
 
-def _plain(table: pa.Table, columns: Sequence[str] | None) -> pa.Table:
+# %% ../../nbs/02f_formats.frames.ipynb #f533a132
+def _plain(table: pa.Table, columns: Names) -> pa.Table:
     "These columns in this dialect."
     check_columns(table.column_names)
     if columns is not None: table = table.select(check_wanted(columns, table.column_names))
@@ -76,7 +80,7 @@ def _plain(table: pa.Table, columns: Sequence[str] | None) -> pa.Table:
     if table.schema.equals(schema, check_metadata=True): return table
     return table.replace_schema_metadata(schema.metadata).cast(schema)
 
-# %% ../../nbs/02f_formats.frames.ipynb #d4f5dd25
+# %% ../../nbs/02f_formats.frames.ipynb #c561fd46
 def is_path(data: Any) -> bool:
     "A file, a folder, a URL or the name of a bundled table?"
     return isinstance(data, (str, os.PathLike))
@@ -85,6 +89,7 @@ def _module(data: Any) -> str:
     "The library that a value comes from."
     return type(data).__module__.partition(".")[0]
 
+# %% ../../nbs/02f_formats.frames.ipynb #e2e70d52
 def is_lazy_polars(data: Any) -> bool:
     "A query of polars that has not run?"
     return _module(data) == "polars" and type(data).__name__ == "LazyFrame"
@@ -93,78 +98,84 @@ def is_polars(data: Any) -> bool:
     "A frame of polars, lazy or not?"
     return is_lazy_polars(data) or (_module(data) == "polars" and type(data).__name__ == "DataFrame")
 
-# %% ../../nbs/02f_formats.frames.ipynb #e32b781d
-def _from_pandas(frame: pd.DataFrame, columns: Sequence[str] | None) -> pa.Table:
+# %% ../../nbs/02f_formats.frames.ipynb #b1241f5b
+def _from_pandas(frame: pd.DataFrame, columns: Names) -> pa.Table:
     "A pandas frame without its index."
     check_columns(frame.columns)
     columns = check_wanted(columns, list(frame.columns))
     arrays = [_from_series(frame[c], c) for c in columns]
     return _plain(pa.table(arrays, names=columns) if columns else pa.table({}), None)
 
-def _from_series(series: pd.Series, name: str) -> pa.Array | pa.ChunkedArray:
+# %% ../../nbs/02f_formats.frames.ipynb #9a7b1f4e
+def _from_series(series: pd.Series, name: str) -> Column:
     "A column of pandas."
     try: return pa.array(series, from_pandas=True)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as e:
         why = (str(e).splitlines() or [type(e).__name__])[0]
         raise BadInput(f"column '{name}': its values are of different kinds ({why}); make them one") from None
 
-# %% ../../nbs/02f_formats.frames.ipynb #037822ef
-def _from_polars(frame: Any, columns: Sequence[str] | None) -> pa.Table:
+# %% ../../nbs/02f_formats.frames.ipynb #9025af23
+def _from_polars(frame: Any, columns: Names) -> pa.Table:
     "A polars frame; a lazy one computes only the columns that are wanted."
     if is_lazy_polars(frame):
         frame = frame.select(check_wanted(columns, frame.collect_schema().names())).collect()
     return _plain(frame.select(check_wanted(columns, frame.columns)).to_arrow(), None)
 
+# %% ../../nbs/02f_formats.frames.ipynb #40716648
 def _from_mapping(columns: Mapping) -> pa.Table:
     "A mapping of columns, each a sequence or an array."
     check_columns(columns)
-    try: return pa.table({k: pa.array(v, from_pandas=True) if _is_array(v) else v for k, v in columns.items()})
+    try: return pa.table({k: _as_column(v) for k, v in columns.items()})
     except (pa.ArrowException, TypeError, ValueError) as e:
         raise BadInput(f"the columns do not make a table: {str(e).splitlines()[0]}") from None
 
-def _is_array(values: Any) -> bool: return isinstance(values, (np.ndarray, pd.Series, pd.Index))
+# %% ../../nbs/02f_formats.frames.ipynb #c04938fc
+def _as_column(values: Any) -> Any:
+    "NaN in an array of NumPy or pandas is a missing value; in a list it is a number."
+    ours = isinstance(values, (np.ndarray, pd.Series, pd.Index))
+    return pa.array(values, from_pandas=True) if ours else values
 
-# %% ../../nbs/02f_formats.frames.ipynb #891b50c2
-def _is_bundled(path: Any) -> bool: return str(path) in BUNDLED and not os.path.exists(path)
-
-def _from_path(path: str | os.PathLike, columns: Sequence[str] | None) -> pa.Table:
+# %% ../../nbs/02f_formats.frames.ipynb #4f9f144f
+def _from_path(path: str | os.PathLike, columns: Names) -> pa.Table:
     "A file, a folder or a URL."
     try: return _plain(open_table(path, columns).read(), None)
-    except Lied: return _plain(open_table(path, columns, types="all").read(), None)
+    except TypeMismatch: return _plain(open_table(path, columns, types="all").read(), None)
 
-# %% ../../nbs/02f_formats.frames.ipynb #a0fe2010
-def _in_memory(data: Any, columns: Sequence[str] | None) -> pa.Table | None:
+# %% ../../nbs/02f_formats.frames.ipynb #b3917664
+def _in_memory(data: Any, columns: Names) -> pa.Table | None:
     "A table that is held as a whole; None for what streams."
     if isinstance(data, pa.Table): return _plain(data, columns)
     if isinstance(data, pa.RecordBatch): return _plain(pa.Table.from_batches([data]), columns)
     if isinstance(data, pd.DataFrame): return _from_pandas(data, columns)
     if isinstance(data, Mapping): return _plain(_from_mapping(data), columns)
     if is_polars(data): return _from_polars(data, columns)
-    return _plain(open_source(data), columns) if is_path(data) and _is_bundled(data) else None
+    return _plain(read_table(data), columns) if is_path(data) and is_bundled(data) else None
 
+# %% ../../nbs/02f_formats.frames.ipynb #da30e179
 def to_arrow(
-    data: Any,                             # any table, or a path
-    columns: Sequence[str] | None = None,  # names, in this order; None: all
-) -> pa.Table:                             # raises BadInput where there is no table in it
+    data: Any,              # any table, or a path
+    columns: Names = None,  # names, in this order; None: all
+) -> pa.Table:              # raises BadInput where there is no table in it
     "Any table as Arrow: pandas without its index, categories as dictionaries, time zones kept."
     table = _in_memory(data, columns)
     if table is not None: return table
     return _from_path(data, columns) if is_path(data) else to_batches(data, columns=columns).read_all()
 
-# %% ../../nbs/02f_formats.frames.ipynb #20ad1b42
+# %% ../../nbs/02f_formats.frames.ipynb #f65cc5e2
 NO_TABLE = ("is not a table; give a pandas or polars DataFrame, an Arrow table or reader, a DuckDB relation, "
             "a mapping of columns, or a path")
 
 def _stream(data: Any, rows: int) -> pa.RecordBatchReader:
     "The batches of what comes as a stream."
     if isinstance(data, pa.RecordBatchReader): return data
-    if hasattr(data, "to_arrow_reader"): return data.to_arrow_reader(rows)  # DuckDB: by its own protocol it sends a million rows
+    if hasattr(data, "to_arrow_reader"): return data.to_arrow_reader(rows)  # DuckDB would send a million rows
     try: return pa.RecordBatchReader.from_stream(data)
     except (pa.ArrowException, TypeError, ValueError):  # no stream, or that of a single column
         raise BadInput(f"a {type(data).__name__} {NO_TABLE}") from None
 
-# %% ../../nbs/02f_formats.frames.ipynb #8e68dac5
-def _plain_stream(reader: pa.RecordBatchReader, columns: Sequence[str] | None, rows: int) -> pa.RecordBatchReader:
+# %% ../../nbs/02f_formats.frames.ipynb #f91a88ef
+def _plain_stream(
+    reader: pa.RecordBatchReader, columns: Names, rows: int) -> pa.RecordBatchReader:
     "A stream in this dialect, in batches of at most so many rows."
     check_columns(reader.schema.names)
     columns = check_wanted(columns, reader.schema.names)
@@ -176,35 +187,31 @@ def _plain_stream(reader: pa.RecordBatchReader, columns: Sequence[str] | None, r
             for start in range(0, len(batch), rows): yield batch.slice(start, rows)
     return pa.RecordBatchReader.from_batches(schema, batches())
 
-def _path_stream(path: str | os.PathLike, columns: Sequence[str] | None, rows: int) -> pa.RecordBatchReader:
-    "A file piece by piece; a text file is read twice, for its types and for its rows."
-    table = open_table(path, columns, types="all")
-    return pa.RecordBatchReader.from_batches(table.schema, table.batches(rows))
-
-# %% ../../nbs/02f_formats.frames.ipynb #409649e0
+# %% ../../nbs/02f_formats.frames.ipynb #9d5acf9f
 def to_batches(
-    data: Any,                             # any table, or a path
-    rows: int = 65_536,                    # at most, in a batch
-    columns: Sequence[str] | None = None,  # names, in this order; None: all
-) -> pa.RecordBatchReader:                 # raises BadInput where there is no table in it
+    data: Any,              # any table, or a path
+    rows: int = 65_536,     # at most, in a batch
+    columns: Names = None,  # names, in this order; None: all
+) -> pa.RecordBatchReader:  # raises BadInput where there is no table in it
     "Any table as a stream of record batches; what streams in is never held as a whole."
     table = _in_memory(data, columns)
     if table is not None: return table.to_reader(rows)
-    if is_path(data): return _plain_stream(_path_stream(data, columns, rows), None, rows)
+    if is_path(data): return _plain_stream(open_stream(data, rows, columns, types="all"), None, rows)
     return _plain_stream(_stream(data, rows), columns, rows)
 
-# %% ../../nbs/02f_formats.frames.ipynb #4ac2546d
+# %% ../../nbs/02f_formats.frames.ipynb #5c2c642c
 def positions(
-    rows: Any,  # whole numbers, or one Boolean per row
+    rows: Any,    # whole numbers, or one Boolean per row
 ) -> np.ndarray:  # int64
     "Positions of rows, from positions or from a mask."
     rows = np.asarray(rows)
     return np.flatnonzero(rows) if rows.dtype == bool else rows.astype(np.int64)
 
+# %% ../../nbs/02f_formats.frames.ipynb #ea9cc4a6
 def take_rows(
     data: Any,  # what was given: any table
     rows: Any,  # positions (whole numbers, any order) or a Boolean mask, NumPy
-) -> Any:       # pandas, polars and Arrow give their own kind; a path, stream or relation gives an Arrow table
+) -> Any:       # the kind that was given; for a path, stream or relation an Arrow table
     "These rows of what was given, untouched."
     rows = positions(rows)
     if isinstance(data, pd.DataFrame): return data.iloc[rows]
@@ -213,44 +220,50 @@ def take_rows(
     if isinstance(data, (pa.Table, pa.RecordBatch)): return data.take(pa.array(rows))
     table = to_arrow(data)
     if len(rows) and rows.max() >= len(table):
-        raise BadInput(f"row {rows.max():,} of {len(table):,}: a stream can be read only once; read it into a table first")
+        raise BadInput(f"row {rows.max():,} of {len(table):,}: a stream can be read only once; "
+                       "read it into a table first")
     taken = table.take(pa.array(rows))
     return taken.to_reader() if isinstance(data, pa.RecordBatchReader) else taken
 
-# %% ../../nbs/02f_formats.frames.ipynb #637f3e1a
-NULLABLE = {pa.int8(): pd.Int8Dtype(), pa.int16(): pd.Int16Dtype(), pa.int32(): pd.Int32Dtype(), pa.int64(): pd.Int64Dtype(),
-            pa.uint8(): pd.UInt8Dtype(), pa.uint16(): pd.UInt16Dtype(), pa.uint32(): pd.UInt32Dtype(),
-            pa.uint64(): pd.UInt64Dtype(), pa.float32(): pd.Float32Dtype(), pa.float64(): pd.Float64Dtype(),
-            pa.bool_(): pd.BooleanDtype()}
+# %% ../../nbs/02f_formats.frames.ipynb #877a10d6
+NULLABLE = {pa.int8(): pd.Int8Dtype(), pa.int16(): pd.Int16Dtype(), pa.int32(): pd.Int32Dtype(),
+            pa.int64(): pd.Int64Dtype(), pa.uint8(): pd.UInt8Dtype(), pa.uint16(): pd.UInt16Dtype(),
+            pa.uint32(): pd.UInt32Dtype(), pa.uint64(): pd.UInt64Dtype(), pa.float32(): pd.Float32Dtype(),
+            pa.float64(): pd.Float64Dtype(), pa.bool_(): pd.BooleanDtype()}
 
 def _mapper(frame: pd.DataFrame):
     "Which pandas type an Arrow type becomes, in the style of this frame."
     if len(frame.columns) and all(isinstance(d, pd.ArrowDtype) for d in frame.dtypes): return pd.ArrowDtype
     return NULLABLE.get if any(d in NULLABLE.values() for d in frame.dtypes) else None
 
+# %% ../../nbs/02f_formats.frames.ipynb #64498674
 def _to_pandas(table: pa.Table, given: pd.DataFrame, aligned: bool) -> pd.DataFrame:
     "A table as pandas, in the style of a frame, with its index where rows belong together."
     frame = table.to_pandas(types_mapper=_mapper(given))
     if aligned: frame.index = given.index
     return frame
 
-# %% ../../nbs/02f_formats.frames.ipynb #23fa4185
+# %% ../../nbs/02f_formats.frames.ipynb #04bd20ad
 def _to_polars(table: pa.Table, given: Any) -> Any:
     "A table as polars, lazy where that was given."
     import polars
     frame = polars.from_arrow(table)
     return frame.lazy() if is_lazy_polars(given) else frame
 
+# %% ../../nbs/02f_formats.frames.ipynb #788482e2
 def like(
     table: pa.Table,        # new columns, such as scores
     given: Any,             # what the user gave
     aligned: bool = False,  # the rows of `table` are those of `given`, in order: a pandas index is kept
-) -> Any:                   # pandas, polars (lazy if that was given), a record batch, a reader; otherwise an Arrow table
+) -> Any:                   # pandas, polars (lazy if that was given), a batch, a reader; else an Arrow table
     "A new table in the kind of what was given."
     if isinstance(given, pd.DataFrame): return _to_pandas(table, given, aligned)
     if is_polars(given): return _to_polars(table, given)
     if isinstance(given, pa.RecordBatchReader): return table.to_reader()
-    if isinstance(given, pa.RecordBatch): return table.combine_chunks().to_batches()[0] if len(table) else _no_rows(table)
+    if isinstance(given, pa.RecordBatch): return _one_batch(table)
     return table
 
-def _no_rows(table: pa.Table) -> pa.RecordBatch: return pa.RecordBatch.from_pylist([], table.schema)
+# %% ../../nbs/02f_formats.frames.ipynb #0efb77e7
+def _one_batch(table: pa.Table) -> pa.RecordBatch:
+    "A table as one batch, also where it has no rows."
+    return (table.combine_chunks().to_batches() or [pa.RecordBatch.from_pylist([], table.schema)])[0]

@@ -8,7 +8,7 @@ __all__ = []
 # %% ../../nbs/06_training.ipynb #52efd344
 import lazy_loader
 
-# %% ../../nbs/06_training.ipynb #74cad5ef
+# %% ../../nbs/06_training.ipynb #a77b38f5
 __doc__ = (__doc__ or "") + """
 
     from mlsys.training import load_bundle, train
@@ -18,14 +18,11 @@ __doc__ = (__doc__ or "") + """
     late = p >= model.threshold
 """
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
-    # second lists: old names, until every caller is changed
-    "features": ["Features", "encode"] + ["NO_TIME", "READ", "Rows", "learn_features", "raw_inputs", "rows"],
-    "splits": ["prepare"] + ["feature_columns", "labelled", "split"],
-    "graph": [] + ["run_onnx", "session"],
-    "bundles": ["Bundle", "load_bundle"] + ["save_bundle"],
-    "scores": ["auc"] + ["MODELS", "choose_threshold"],
-    "ladder": [] + ["one_hot"],
-    "network": ["Recipe", "calibrated"] + ["Network", "deterministic", "probabilities"],
+    "features": ["Features", "encode"],
+    "splits": ["prepare"],
+    "bundles": ["Bundle", "load_bundle"],
+    "scores": ["auc"],
+    "network": ["Recipe", "calibrated"],
     "fitting": ["fit_network"],
     "distillation": ["distil"],
     "tuning": ["search"],

@@ -20,9 +20,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-# %% ../../nbs/06l_training.delivery.ipynb #4164055b
-from .. import core, formats, versioning
+# %% ../../nbs/06l_training.delivery.ipynb #ee200ff0
+from .. import core, formats
 from ..core import BadInput, Settings, nearest, shown
+from ..formats.datasets import MANIFEST
 from .bundles import Bundle, load_bundle, save_bundle, sha256
 from .distillation import fit_served_network
 from .features import rows
@@ -31,6 +32,8 @@ from .ladder import KINDS, Predict, fit_always_no, fit_boosting, fit_logistic, f
 from .network import Recipe
 from .scores import SCORES, auc_by_period, card_threshold
 from .splits import Ready, labelled, prepare
+from ..versioning.checkpoints import code_commit, rows_digest
+from ..versioning.store import fingerprint
 
 # %% ../../nbs/06l_training.delivery.ipynb #954eca44
 class Laps:
@@ -70,20 +73,20 @@ def predict_all(
     valid = answers(ready.valid_table, models, ready, "valid")
     return pa.concat_tables([valid, *(answers(table, models, ready, "test") for table in tables)])
 
-# %% ../../nbs/06l_training.delivery.ipynb #79fa6635
+# %% ../../nbs/06l_training.delivery.ipynb #f45ac2b1
 PACKAGES = ("mlsys", "numpy", "pandas", "pyarrow", "scikit-learn", "torch", "onnx", "onnxruntime")
 
 def data_version(data: formats.Dataset, s: Settings) -> dict:
     "Which data: their sums, and that of the rows that were learned from."
-    manifest = sha256((data.folder / formats.MANIFEST).read_bytes())
-    learned = versioning.rows_digest(labelled(data, s, data.train)["_row"])
+    manifest = sha256((data.folder / MANIFEST).read_bytes())
+    learned = rows_digest(labelled(data, s, data.train)["_row"])
     return dict(name=data.name, rows=data.rows, manifest_sha256=manifest,
-                md5=versioning.fingerprint(data.folder), learned=learned)
+                md5=fingerprint(data.folder), learned=learned)
 
 def versions(data: formats.Dataset, s: Settings) -> dict:
     "What the bundle was made with: Python, packages, commit, data."
     packages = {n: version(n) for n in PACKAGES}
-    return dict(python=platform.python_version(), packages=packages, commit=versioning.code_commit(s.home),
+    return dict(python=platform.python_version(), packages=packages, commit=code_commit(s.home),
                 data=data_version(data, s))
 
 # %% ../../nbs/06l_training.delivery.ipynb #186722ec

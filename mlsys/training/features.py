@@ -19,10 +19,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-# %% ../../nbs/06a_training.features.ipynb #7d481305
-from .. import formats
+# %% ../../nbs/06a_training.features.ipynb #a1373aec
 from ..core import BadInput, nearest
 from ..formats.frames import to_arrow
+from ..formats.periods import parse_time
 
 # %% ../../nbs/06a_training.features.ipynb #64b9023a
 NO_TIME = np.iinfo(np.int64).min  # seconds of a missing time stamp
@@ -68,11 +68,11 @@ def _numbers(column: pa.ChunkedArray) -> np.ndarray:
     with np.errstate(over="ignore"):
         return column.cast(pa.float64(), safe=False).to_numpy().astype(np.float32)
 
-# %% ../../nbs/06a_training.features.ipynb #6c4b26ea
+# %% ../../nbs/06a_training.features.ipynb #75bfc7e3
 def _stamps(column: pa.ChunkedArray) -> pa.ChunkedArray:
     "Dates and texts as time stamps."
     if pa.types.is_timestamp(column.type): return column
-    return formats.parse_time(pa.chunked_array(column), "time")
+    return parse_time(pa.chunked_array(column), "time")
 
 def _since_1970(stamps: pa.ChunkedArray) -> np.ndarray:
     "Time stamps as seconds; NumPy's \"not a time\" is the lowest number, as `NO_TIME` is."

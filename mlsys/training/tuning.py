@@ -84,7 +84,7 @@ def load_rows(path: Path) -> dict[str, Rows]:  # fit, valid
     arrays = safetensors.numpy.load_file(path)
     return {side: Rows({}, *(arrays[f"{side}.{k}"] for k in ARRAYS)) for side in SIDES}
 
-# %% ../../nbs/06k_training.tuning.ipynb #87b69c67
+# %% ../../nbs/06k_training.tuning.ipynb #25288067
 def search_repository(
     folder: Path,           # is emptied
     budget_seconds: float,
@@ -95,7 +95,7 @@ def search_repository(
     search_cost(budget_seconds, s)  # before anything is written
     shutil.rmtree(folder, ignore_errors=True)
     ready = prepare(s)
-    versioning.lab(folder, SCRIPT, asdict(recipe))
+    versioning.experiment_repo(folder, SCRIPT, asdict(recipe))
     (folder / ".gitignore").write_text(NOT_COMMITTED)
     setup = dict(features=asdict(ready.features), run=dict(seed=s.run.seed, threads=s.run.threads))
     core.write_json(folder / "setup.json", setup)
