@@ -77,8 +77,9 @@ def test_parameters_survive_cleaning(cleaned, path):
 
 @each_notebook
 def test_outputs_are_saved(path):
+    "A room whose examples all assert has nothing to show."
     code = [c for c in cells(path) if not c["source"].startswith("#| default_exp")]
-    assert any(c["outputs"] for c in code), "no outputs: make save"
+    assert path in ROOMS or any(c["outputs"] for c in code), "no outputs: make save"
     assert not [o for c in code for o in c["outputs"] if o["output_type"] == "error"]
     assert all(c["execution_count"] is None for c in code)
 

@@ -408,8 +408,8 @@ def stage(books: dict[str, dict], to: Path) -> list[dict]:
     for nb in books.values():
         for room, passed in face(nb).items():
             for name in passed:
-                to = names.get((None, f"{nb['module']}.{room}.{name}"))
-                names[None, f"{nb['module']}.{name}"] = names[None, f"mlsys.{nb['module']}.{name}"] = to
+                place = names.get((None, f"{nb['module']}.{room}.{name}"))
+                names[None, f"{nb['module']}.{name}"] = names[None, f"mlsys.{nb['module']}.{name}"] = place
     (to / "nbs").mkdir(parents=True)
     for page, nb in books.items():
         cells = []
