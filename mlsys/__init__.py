@@ -2,7 +2,7 @@
 
     import mlsys
     suite = mlsys.testing.learn(good)           # a DataFrame, an Arrow table or a path
-    verdicts = mlsys.testing.check(suite, new)
+    verdicts = suite.check(new)                 # verdicts.bad_rows is again of the kind that was given
     model = mlsys.load("build/training/bundle")
     chances = model.predict(new)
 

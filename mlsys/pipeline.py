@@ -36,13 +36,12 @@ def rooms() -> dict[str, Path]:
 
 # %% ../nbs/90_pipeline.ipynb #cd18f468
 def find_chapter(
-    name: str,  # `03_testing`, `testing` or `03`; a room is `03a_testing.rules`, `testing.rules` or `03a`
+    name: str,  # `03_testing`, `testing` or `03`
 ) -> str:
-    "The full name of a chapter or a room."
-    book = [*chapters(), *rooms()]
-    for full in book:
+    "The full name of a chapter."
+    for full in chapters():
         if name in (full, full.partition("_")[2], full.partition("_")[0]): return full
-    raise BadInput(f"no chapter '{name}'{nearest(name, [c.partition('_')[2] for c in book])}")
+    raise BadInput(f"no chapter '{name}'{nearest(name, [c.partition('_')[2] for c in chapters()])}")
 
 # %% ../nbs/90_pipeline.ipynb #d4a25c3e
 def _check_parameters(path, given):

@@ -72,6 +72,20 @@ def table():
                          "y": (x[:, 0] + rng.normal(size=200) > 0).astype(int)})
 
 
+@pytest.fixture(scope="module")
+def stock():
+    "A shop's stock with dependencies between its columns."
+    from testing_tables import shop
+    return shop()
+
+
+@pytest.fixture(scope="module")
+def stock_suite(stock):
+    "What holds in it."
+    from mlsys.testing import learn
+    return learn(stock, time="when")
+
+
 @pytest.fixture
 def tiny_disk(tmp_path):
     "A folder on a disk of 6 MB of its own."

@@ -11,6 +11,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from testing_tables import Foreign
 
 from mlsys import core, formats
 from mlsys.core import BadInput
@@ -30,16 +31,6 @@ SCHEMA = pa.schema(
 TABLE = pa.table(ROWS, schema=SCHEMA)
 
 
-class Stream:
-    "A table of an unknown library: nothing but Arrow's stream."
-
-    def __init__(self, table):
-        self.table = table
-
-    def __arrow_c_stream__(self, requested_schema=None):
-        return self.table.__arrow_c_stream__(requested_schema)
-
-
 def nullable():
     return TABLE.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}.get)
 
@@ -56,7 +47,7 @@ KINDS = {
     "batch": lambda: TABLE.combine_chunks().to_batches()[0],
     "reader": lambda: TABLE.to_reader(2),
     "DuckDB": lambda: duckdb.from_arrow(TABLE),
-    "stream": lambda: Stream(TABLE),
+    "stream": lambda: Foreign(TABLE),
     "mapping": lambda: ROWS,
 }
 
@@ -169,7 +160,7 @@ def test_rows_come_back_as_they_were(tmp_path):
     assert isinstance(take_rows(TABLE.to_batches()[0], [1]), pa.RecordBatch)
     assert take_rows(TABLE.to_reader(), [1]).read_all().to_pydict() == TABLE.slice(1, 1).to_pydict()
     pq.write_table(TABLE, tmp_path / "t.parquet")
-    for given in (Stream(TABLE), duckdb.from_arrow(TABLE), ROWS, tmp_path / "t.parquet"):
+    for given in (Foreign(TABLE), duckdb.from_arrow(TABLE), ROWS, tmp_path / "t.parquet"):
         assert take_rows(given, [1]).to_pydict() == TABLE.slice(1, 1).to_pydict()
     assert (
         len(take_rows(frame, []))
@@ -201,7 +192,7 @@ def test_new_columns_in_the_kind_that_was_given():
     assert isinstance(like(scores, TABLE.to_reader()), pa.RecordBatchReader)
     assert isinstance(like(scores, TABLE.to_batches()[0]), pa.RecordBatch)
     assert len(like(scores.slice(0, 0), TABLE.to_batches()[0])) == 0
-    for given in (TABLE, "a.csv", ROWS, Stream(TABLE)):
+    for given in (TABLE, "a.csv", ROWS, Foreign(TABLE)):
         assert like(scores, given) is scores
 
 

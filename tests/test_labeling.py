@@ -18,6 +18,7 @@ from hypothesis.extra.numpy import arrays
 from snorkel.labeling import LFAnalysis, PandasLFApplier, labeling_function
 from snorkel.labeling.model import LabelModel, MajorityLabelVoter
 from snorkel.slicing import PandasSFApplier, slicing_function
+from testing_tables import Foreign
 
 from mlsys import core, labeling
 from mlsys.core import BadInput
@@ -225,17 +226,8 @@ KINDS = {"pandas": lambda t: t.to_pandas(),
          "indexed pandas": lambda t: t.to_pandas().set_axis(range(10, 0, -2)), "polars": _as_polars,
          "lazy polars": lambda t: _as_polars(t).lazy(), "batch": lambda t: t.to_batches()[0],
          "reader": lambda t: t.to_reader(2),
-         "stream": lambda t: Streamed(t), "relation": _as_relation,
+         "stream": lambda t: Foreign(t), "relation": _as_relation,
          "mapping": lambda t: {c: t[c] for c in t.column_names}}
-
-
-class Streamed:
-    "Anything that gives its rows by the Arrow C stream."
-    def __init__(self, table):
-        self.table = table
-
-    def __arrow_c_stream__(self, requested_schema=None):
-        return self.table.__arrow_c_stream__(requested_schema)
 
 
 ANY = pa.table(dict(n=[1, -2, None, 0, 5], text=["at home", "attic", None, "Ré!!", "a"]))

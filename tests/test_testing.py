@@ -515,16 +515,6 @@ def test_the_stage_on_tables_of_all_sorts(kind, tmp_path):
 # rules on steps, shapes, companies, conditions
 
 
-@pytest.fixture(scope="module")
-def stock():
-    return shop()
-
-
-@pytest.fixture(scope="module")
-def stock_suite(stock):
-    return learn(stock, time="when")
-
-
 def test_what_depends_on_what_is_learned(stock, stock_suite):
     c = {(tuple(x.given), x.column): x for x in stock_suite.conditions}
     assert c[("kind",), "wheels"].cases == {"bike": [2, 2], "bus": [6, 6], "car": [4, 4]}

@@ -3,7 +3,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from testing_tables import KINDS, as_kind, people, shop
+from testing_tables import KINDS, as_kind, people
 
 from mlsys import core, testing
 from mlsys.testing import Seen, detection, learn
@@ -18,16 +18,6 @@ def table():
 @pytest.fixture(scope="module")
 def suite(table):
     return learn(table)
-
-
-@pytest.fixture(scope="module")
-def stock():
-    return shop()
-
-
-@pytest.fixture(scope="module")
-def stock_suite(stock):
-    return learn(stock, time="when")
 
 
 def test_every_corruption_changes_what_it_says_and_is_deterministic(suite, table):

@@ -25,6 +25,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from sklearn.datasets import load_breast_cancer
 from sklearn.metrics import precision_recall_curve
+from testing_tables import Foreign
 
 from mlsys import core, formats, training
 from mlsys.core import BadInput
@@ -359,13 +360,6 @@ def record_batch(table): return table.combine_chunks().to_batches()[0]
 def reader(table): return table.to_reader(33)
 def relation(table): return duckdb.connect().from_arrow(table)
 def columns(table): return {c: table[c] for c in table.column_names}
-
-
-class Foreign:
-    "A table of a library that nobody knows."
-    def __init__(self, table): self.table = table
-    def __arrow_c_stream__(self, requested_schema=None):
-        return self.table.__arrow_c_stream__(requested_schema)
 
 
 KINDS_OF_TABLES = [pa.Table.to_pandas, nullable, indexed, categorical, arrow_backed, in_tokyo, polars_frame,

@@ -9,6 +9,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from testing_tables import Foreign
 
 from mlsys import core, versioning
 from mlsys.versioning.store import STORE, find
@@ -18,25 +19,18 @@ FRAME = pd.DataFrame({"id": [1, 2, 3], "city": ["Rome", None, "Oslo"], "x": [0.5
 ARROW = pa.Table.from_pandas(FRAME, preserve_index=False)
 
 
-class Stream:
-    "Only what the protocol asks for."
-
-    def __arrow_c_stream__(self, requested_schema=None):
-        return ARROW.__arrow_c_stream__(requested_schema)
-
-
 KINDS = {
     "pandas": lambda: FRAME, "index": lambda: FRAME.set_index("id"),
-         "two levels": lambda: FRAME.set_index(["id", "city"]),
+    "two levels": lambda: FRAME.set_index(["id", "city"]),
     "nameless index": lambda: FRAME.set_axis(["p", "q", "r"]),
-         "categories": lambda: FRAME.astype({"city": "category"}),
+    "categories": lambda: FRAME.astype({"city": "category"}),
     "nullable": lambda: FRAME.astype({"id": "Int64", "x": "Float64", "city": "string"}),
     "arrow-backed": lambda: ARROW.to_pandas(types_mapper=pd.ArrowDtype),
-         "polars": lambda: pl.from_arrow(ARROW),
+    "polars": lambda: pl.from_arrow(ARROW),
     "lazy": lambda: pl.from_arrow(ARROW).lazy(), "arrow": lambda: ARROW,
-         "batch": lambda: ARROW.to_batches()[0],
-    "reader": lambda: ARROW.to_reader(), "stream": Stream,
-         "mapping": lambda: {n: ARROW[n] for n in ARROW.column_names},
+    "batch": lambda: ARROW.to_batches()[0],
+    "reader": lambda: ARROW.to_reader(), "stream": lambda: Foreign(ARROW),
+    "mapping": lambda: {n: ARROW[n] for n in ARROW.column_names},
     "relation": lambda: duckdb.from_arrow(ARROW)}
 
 

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from chapters import NBS, NOTEBOOKS, ROOT, Stop, chapters, executed, promise, rooms
 from contents import MARK, table
+from measure import only_imports
 
 REF = re.compile(r"(?<![\w`])@((fig|tbl|eq|sec)-[\w-]*\w)")
 WORDS = {"fig": "Figure", "tbl": "Table", "eq": "Equation", "sec": "Section"}
@@ -50,10 +51,6 @@ def directives(source: str) -> dict[str, str]:
 def bare(source: str) -> str:
     "The cell without its directives."
     return "\n".join(line for line in source.splitlines() if not line.startswith("#|")).strip("\n")
-
-
-def only_imports(source: str) -> bool:
-    return all(isinstance(n, (ast.Import, ast.ImportFrom)) for n in ast.parse(bare(source)).body)
 
 
 # ---------------------------------------------------------------- the API, read from the exported cells
