@@ -210,7 +210,12 @@ def test_processed_notebooks_for_quarto(tmp_path):
     made = docs(ROOT, "--stage", tmp_path / "book")
     assert made.returncode == 0, made.stderr
     config = yaml.safe_load((tmp_path / "book" / "_quarto.yml").read_text(encoding="utf-8"))
-    listed = [x for part in config["website"]["sidebar"]["contents"]
-              for x in part.get("contents") or [part.get("href")] if x]
-    assert len(listed) > 3 and all((tmp_path / "book" / x).is_file() for x in listed)
+
+    def pages(entry):
+        "Pages of an entry of the sidebar: a file, or a section that may have a page and further entries."
+        if isinstance(entry, str):
+            return [entry]
+        return [*filter(None, [entry.get("href")]), *(x for e in entry.get("contents", []) for x in pages(e))]
+    listed = pages(config["website"]["sidebar"])
+    assert sorted(listed) == sorted(p.name for p in (tmp_path / "book").glob("*.ipynb")) and len(listed) > 3
     assert config["project"]["type"] == "website"

@@ -18,14 +18,15 @@ import numpy as np, torch
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from mlsys import online
+from mlsys.online import checkpoints
 from test_online_resume import NAMES, learner, stream
 folder, kill_at = Path(sys.argv[1]), int(sys.argv[2])
-save, calls = online.save_state, [0]
+save, calls = checkpoints.save_state, [0]
 def dying(*args, **about):
     calls[0] += 1
     if calls[0] == kill_at: os.kill(os.getpid(), signal.SIGKILL)  # what was said is written, the state is not
     save(*args, **about)
-online.save_state = dying
+checkpoints.save_state = dying  # where `resume` looks for it
 torch.set_num_threads(1)
 x = stream()
 for name in (*NAMES, "counter"): online.resume(x, learner(name), folder / name, 4, every=5)
